@@ -1,0 +1,33 @@
+// Package maildir delivers mail into Maildirs.
+//
+// A Maildir is a directory with three directories in it. A message is written
+// to tmp/, synced, and renamed into new/, so that no reader ever sees half a
+// message and no lock is needed; readers move it on to cur/. The format is
+// qmail's, as maildir(5) describes it; file names carry the size of the file as
+// Courier and Dovecot expect it (",S=4711").
+//
+// # Strategies
+//
+// Durable: the result of a delivery is only known when the file, its name in
+// new/, and every directory that had to be made are synced. A crash leaves a
+// stray file in tmp/ at most, never half a message in new/.
+//
+// Contained: mailbox paths come from tables that people edit, and local parts
+// may be put into them. All files are opened through an os.Root, so that no
+// path, and no symbolic link, leads out of the mail directory.
+//
+// Looping mail ends: a message that already has a Delivered-To field with the
+// same address bounces (5.4.6), as in local(8).
+//
+// # Use
+//
+//  1. Make an Agent with the mail directory and a table of mailboxes, and give
+//     it to the queue manager as the agent of a transport.
+//  2. A program that wants to put a message into one Maildir calls Dir.Deliver.
+//
+// # Caveats
+//
+// Lines end in LF in the file, as every Unix program expects it; set CRLF to
+// keep the bytes of the wire. Other bytes are written as they came. There is no
+// quota, no mbox, and no cleaning of old files in tmp/, which readers do.
+package maildir
