@@ -97,7 +97,7 @@ func ParseHeader(b []byte) (h *Header, n int) {
 	h = &Header{end: "\r\n"}
 	for n < len(b) {
 		if l := emptyLine(b[n:]); l > 0 {
-			h.end = string(b[n : n+l])
+			h.end = "\r\n"[2-l:]
 			return h, n + l
 		}
 		name := fieldName(b[n:])
