@@ -1,0 +1,96 @@
+package rewrite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrDisabled is wrapped when an alias leads to a |command, a /file or an
+// :include:, none of which is enabled.
+var ErrDisabled = errors.New("not enabled")
+
+// Aliases replaces users of our own domains by any number of addresses, as
+// aliases(5) does. The zero value replaces nothing.
+//
+// The key is the local part alone, for every domain of Domains, or user@domain.
+// Both forms are tried with and without the address extension, user@domain
+// first. A result without a domain gets the domain of the address that it
+// replaces.
+type Aliases struct {
+	Table   Table // local part, or user@domain, to addresses; nil means empty
+	Domains Table // our own domains; nil means none, so that nothing is replaced
+	// Delimiter is the set of characters that begin an address extension, "+".
+	// Extensions are not put to the results, as in Postfix. "" means that there
+	// are no extensions.
+	Delimiter string
+	Limit     int // most results for one address; 0 means 1000
+	Depth     int // most replacements on the way to one result; 0 means 1000
+}
+
+// Expand returns the addresses that the recipient is replaced by, each once; the
+// recipient itself when nothing replaces it, or when it is one of its own
+// results. ErrExpansion is wrapped for what is too much, too deep, or never
+// ends; ErrDisabled for commands, files and includes.
+func (a *Aliases) Expand(ctx context.Context, address string) ([]string, error) {
+	x := Expander{Aliases: a, Limit: a.Limit, Depth: a.Depth}
+	return x.Expand(ctx, address)
+}
+
+// next is one step: what the table says, with the results completed.
+func (a *Aliases) next(ctx context.Context, address string) ([]string, bool, error) {
+	value, ok, err := a.find(ctx, address)
+	if !ok || err != nil {
+		return nil, false, wrap("aliases", err)
+	}
+	items, err := ParseList(value)
+	if err == nil {
+		err = enabled(items)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("aliases: value of %q: %w", address, err)
+	}
+	_, domain := Split(address)
+	list := make([]string, len(items))
+	for i, item := range items {
+		list[i] = result(item.Text, address, "", func() string { return domain })
+	}
+	return list, true, nil
+}
+
+// find looks for user+ext@domain, user@domain, user+ext and user.
+func (a *Aliases) find(ctx context.Context, address string) (string, bool, error) {
+	_, domain := Split(address)
+	if a.Table == nil {
+		return "", false, nil
+	}
+	if own, err := hasDomain(ctx, a.Domains, domain); !own {
+		return "", false, err
+	}
+	k := Keys{Delimiter: a.Delimiter}
+	if m, ok, err := k.findUser(ctx, a.Table, address); ok || err != nil {
+		return m.value, ok, err
+	}
+	local, _ := Split(address)
+	local = Unquote(local)
+	s := search{ctx: ctx, table: a.Table}
+	if v, ok, err := s.any(strings.ToLower(local)); ok || err != nil {
+		return v, ok, err
+	}
+	user, extension := SplitExtension(strings.ToLower(local), a.Delimiter)
+	if extension == "" || fullKeyOnly(a.Table) {
+		return "", false, nil
+	}
+	return s.ask(user)
+}
+
+// enabled reports the first item that is not an address.
+func enabled(items []Item) error {
+	for _, item := range items {
+		if item.Kind != ToAddress {
+			return fmt.Errorf("%s %w: %.100q", item.Kind, ErrDisabled, item.Text)
+		}
+	}
+	return nil
+}

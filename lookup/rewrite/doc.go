@@ -1,0 +1,48 @@
+// Package rewrite turns addresses into other addresses and into routes: what
+// Postfix's trivial-rewrite, cleanup and the alias part of local do.
+//
+// The strategies, named as the manual pages name them:
+//
+//   - trivial rewriting completes what clients write: Trivial.
+//   - canonical(5) replaces addresses one by one, in envelope and header: Canonical.
+//   - virtual(5) replaces a recipient by any number of others: Virtual.
+//   - aliases(5) does so for the users of our own domains: Aliases.
+//   - Expander follows virtual and aliases until nothing is left to replace.
+//   - relocated(5) refuses users who have moved: Relocated.
+//   - transport(5) says how a recipient is reached: Transport, Router.
+//   - Recipients answers "does this address exist?".
+//   - Cleanup puts canonical, virtual and aliases in Postfix's order, between
+//     the end of the message and the queue.
+//
+// # Use
+//
+//  1. Open the tables (package lookup, or anything with its Lookup method).
+//  2. Make one struct for each kind of table that there is. All of them are
+//     plain literals; nil means that there is no such table.
+//  3. Trivial goes where MAIL and RCPT are read, Relocated and Recipients are
+//     asked by restrictions at RCPT, Cleanup runs as a filter before the queue,
+//     and Router is asked by the queue before each attempt.
+//
+// All of them are safe for concurrent use when their tables are, and none keeps
+// state: a table that reloads is in force with the next address.
+//
+// # Keys
+//
+// An address is looked up as it stands, then in lower case, then unquoted, then
+// by the partial keys that its manual page lists. Each key goes to one Table;
+// several tables are made into one outside of here. A table with a method
+// FullKeyOnly() bool that says true (regexp, pcre, cidr, and wrappers that
+// search by themselves) is never asked for a partial key.
+//
+// # Errors
+//
+// A table that cannot answer is an error and never a miss; all errors of this
+// package are temporary. ErrExpansion, ErrDisabled and ErrSyntax say that the
+// tables are at fault.
+//
+// # Caveats
+//
+// "|command", "/file" and ":include:" are understood in aliases(5) and refused.
+// Masquerading, generic(5), bcc maps, owner- aliases, the percent hack and bang
+// paths are not here.
+package rewrite

@@ -1,0 +1,207 @@
+package rewrite
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Kind says what an item of an aliases(5) list is.
+type Kind int
+
+const (
+	ToAddress Kind = iota
+	ToCommand      // |command
+	ToFile         // /file/name
+	ToInclude      // :include:/file/name
+)
+
+// String returns the item as manual pages spell it: "address", "|command",
+// "/file", ":include:".
+func (k Kind) String() string {
+	names := [...]string{"address", "|command", "/file", ":include:"}
+	if k < 0 || int(k) >= len(names) {
+		return "unknown"
+	}
+	return names[k]
+}
+
+// Item is one destination of an alias.
+type Item struct {
+	Kind Kind
+	// Text is the address in wire form, perhaps without a domain; or the command
+	// without its bar, or the name of the file.
+	Text string
+}
+
+// ParseList reads the right-hand side of aliases(5), virtual(5) or canonical(5):
+// addresses, commands, files and includes, parted by commas. Each may stand in
+// double quotes; "(comments)" and the words around "<address>" are dropped.
+// Addresses may be parted by white space alone when each has an @. The error
+// wraps ErrSyntax.
+func ParseList(value string) ([]Item, error) {
+	var items []Item
+	for rest := value; rest != ""; {
+		var word string
+		word, rest = nextItem(rest)
+		if word == "" {
+			continue
+		}
+		more, err := parseItem(word)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, more...)
+	}
+	return items, nil
+}
+
+// nextItem cuts value at the first comma that is not quoted, commented or in
+// angle brackets, and returns what stands before it without comments and the
+// white space around.
+func nextItem(value string) (item, rest string) {
+	var b strings.Builder
+	quoted, comment, angle := false, 0, false
+	for i := 0; i < len(value); i++ {
+		c := value[i]
+		switch {
+		case c == '\\' && i+1 < len(value):
+			if comment == 0 {
+				b.WriteString(value[i : i+2])
+			}
+			i++
+			continue
+		case comment > 0:
+			comment += nesting(c)
+			continue
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '(':
+			comment = 1
+			continue
+		case c == '<' || c == '>':
+			angle = c == '<'
+		case c == ',' && !angle:
+			return strings.TrimSpace(b.String()), value[i+1:]
+		}
+		b.WriteByte(c)
+	}
+	return strings.TrimSpace(b.String()), ""
+}
+
+func nesting(c byte) int {
+	switch c {
+	case '(':
+		return 1
+	case ')':
+		return -1
+	}
+	return 0
+}
+
+// parseItem reads what stands between two commas: one item, or several
+// addresses without commas.
+func parseItem(word string) ([]Item, error) {
+	text := word
+	if inner, ok := wholeQuoted(word); ok {
+		text = inner
+	}
+	if kind, rest, ok := special(text); ok {
+		if rest == "" {
+			return nil, fmt.Errorf("%w: nothing behind %q", ErrSyntax, text)
+		}
+		return []Item{{kind, rest}}, nil
+	}
+	if inner, ok := angled(word); ok {
+		word = inner
+	}
+	if bare := strings.Fields(word); len(bare) > 1 && !strings.Contains(word, `"`) {
+		return manyAddresses(bare, word)
+	}
+	address, err := listAddress(word)
+	return []Item{{ToAddress, address}}, err
+}
+
+// wholeQuoted returns the inside of `"..."`, when the quotes are around all of it.
+func wholeQuoted(s string) (string, bool) {
+	if len(s) < 2 || s[0] != '"' {
+		return "", false
+	}
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return Unquote(s), i == len(s)-1
+		}
+	}
+	return "", false
+}
+
+// special tells commands, files and includes from addresses.
+func special(s string) (Kind, string, bool) {
+	const include = ":include:"
+	switch {
+	case strings.HasPrefix(s, "|"):
+		return ToCommand, strings.TrimSpace(s[1:]), true
+	case strings.HasPrefix(s, "/"):
+		return ToFile, s, true
+	case len(s) >= len(include) && strings.EqualFold(s[:len(include)], include):
+		return ToInclude, strings.TrimSpace(s[len(include):]), true
+	}
+	return ToAddress, "", false
+}
+
+// angled returns the address of "Some words <address>".
+func angled(s string) (string, bool) {
+	i := strings.LastIndexByte(s, '<')
+	if i < 0 || !strings.HasSuffix(s, ">") {
+		return "", false
+	}
+	return strings.TrimSpace(s[i+1 : len(s)-1]), true
+}
+
+// manyAddresses takes "a@x b@x" for two addresses, which is what whoever wrote
+// it meant; "a b" may be a name, a typing error, or a command without its bar.
+func manyAddresses(words []string, whole string) ([]Item, error) {
+	items := make([]Item, 0, len(words))
+	for _, w := range words {
+		if _, domain := Split(w); domain == "" {
+			return nil, fmt.Errorf("%w: white space in %.100q", ErrSyntax, whole)
+		}
+		address, err := listAddress(w)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, Item{ToAddress, address})
+	}
+	return items, nil
+}
+
+// listAddress checks an address of a list. "@domain" is one here.
+func listAddress(word string) (string, error) {
+	if strings.HasPrefix(word, "@") && len(word) > 1 && !strings.ContainsFunc(word[1:], notDomain) {
+		return word, nil
+	}
+	a, err := ParseAddress(strings.TrimPrefix(word, `\`))
+	if err != nil {
+		return "", err
+	}
+	return a.String(), nil
+}
+
+// addresses reads a list that may hold nothing but addresses.
+func addresses(value string) ([]string, error) {
+	items, err := ParseList(value)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]string, len(items))
+	for i, item := range items {
+		if item.Kind != ToAddress {
+			return nil, fmt.Errorf("%w: %s in a list of addresses", ErrSyntax, item.Kind)
+		}
+		list[i] = item.Text
+	}
+	return list, nil
+}
