@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -150,24 +151,51 @@ func SplitExtension(local, delimiters string) (user, extension string) {
 // internationalised ones (RFC 5890). What IDNA does not allow, and address
 // literals, are only folded to lower case.
 func ASCIIDomain(domain string) string {
-	for i := 0; i < len(domain); i++ {
-		if domain[i] < 0x80 {
-			continue
-		}
-		if ascii, err := idna.Lookup.ToASCII(domain); err == nil {
-			return strings.ToLower(ascii)
-		}
-		break
+	if isASCII(domain) || !utf8.ValidString(domain) {
+		return lower(domain)
 	}
-	return strings.ToLower(domain)
+	ascii, err := idna.Lookup.ToASCII(domain)
+	if err != nil {
+		return lower(domain)
+	}
+	return lower(ascii)
 }
 
-// same reports whether two addresses are one for us: in any case, as Postfix
-// compares them.
+func isASCII(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// lower folds a key to lower case. Bytes that are no UTF-8 stay what they are:
+// strings.ToLower would make all of them equal.
+func lower(s string) string {
+	if utf8.ValidString(s) {
+		return strings.ToLower(s)
+	}
+	return lowerASCII(s)
+}
+
+func lowerASCII(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// same reports whether two addresses are one for us.
 func same(a, b string) bool { return fold(a) == fold(b) }
 
-// fold returns the key under which an address is remembered.
+// fold returns the key under which an address is remembered: unquoted, and in
+// lower case as far as ASCII goes. Folding more would now and then take two
+// users for one and lose a recipient; folding less only costs a duplicate.
 func fold(address string) string {
 	local, domain := Split(address)
-	return strings.ToLower(Unquote(local) + "@" + domain)
+	return lowerASCII(Unquote(local) + "@" + domain)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // ErrDisabled is wrapped when an alias leads to a |command, a /file or an
@@ -75,10 +74,10 @@ func (a *Aliases) find(ctx context.Context, address string) (string, bool, error
 	local, _ := Split(address)
 	local = Unquote(local)
 	s := search{ctx: ctx, table: a.Table}
-	if v, ok, err := s.any(strings.ToLower(local)); ok || err != nil {
+	if v, ok, err := s.any(lower(local)); ok || err != nil {
 		return v, ok, err
 	}
-	user, extension := SplitExtension(strings.ToLower(local), a.Delimiter)
+	user, extension := SplitExtension(lower(local), a.Delimiter)
 	if extension == "" || fullKeyOnly(a.Table) {
 		return "", false, nil
 	}

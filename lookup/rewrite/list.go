@@ -183,6 +183,9 @@ func listAddress(word string) (string, error) {
 	if strings.HasPrefix(word, "@") && len(word) > 1 && !strings.ContainsFunc(word[1:], notDomain) {
 		return word, nil
 	}
+	if strings.HasSuffix(word, "@") {
+		return "", fmt.Errorf("%w: no domain in %.100q", ErrSyntax, word)
+	}
 	a, err := ParseAddress(strings.TrimPrefix(word, `\`))
 	if err != nil {
 		return "", err

@@ -2,7 +2,6 @@ package rewrite
 
 import (
 	"context"
-	"strings"
 
 	"github.com/emersion/go-smtp"
 
@@ -95,7 +94,7 @@ func (r *Router) class(ctx context.Context, domain string) (mtakit.Route, error)
 	if route.NextHop == "" {
 		route.NextHop = domain
 	}
-	route.Key = strings.ToLower(route.NextHop)
+	route.Key = lower(route.NextHop)
 	return route, nil
 }
 

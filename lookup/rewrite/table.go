@@ -93,7 +93,7 @@ func (s *search) full(address string) (string, bool, error) {
 	if fullKeyOnly(s.table) {
 		return s.any(address, plain)
 	}
-	return s.any(address, strings.ToLower(address), strings.ToLower(plain))
+	return s.any(address, lower(address), lower(plain))
 }
 
 // find looks an address up in the order of canonical(5), virtual(5) and
@@ -108,7 +108,7 @@ func (k *Keys) find(ctx context.Context, t Table, address string) (match, bool, 
 		return match{}, false, nil
 	}
 	s := search{ctx: ctx, table: t}
-	v, ok, err := s.ask("@" + strings.ToLower(domain))
+	v, ok, err := s.ask("@" + lower(domain))
 	return match{value: v}, ok, err
 }
 
@@ -122,7 +122,7 @@ func (k *Keys) findUser(ctx context.Context, t Table, address string) (match, bo
 	if ok || err != nil || fullKeyOnly(t) {
 		return match{value: v}, ok, err
 	}
-	local, domain := Split(strings.ToLower(address))
+	local, domain := Split(lower(address))
 	user, extension := SplitExtension(Unquote(local), k.Delimiter)
 	if extension != "" && domain != "" {
 		if v, ok, err := s.any(Quote(user)+"@"+domain, user+"@"+domain); ok || err != nil {
@@ -134,7 +134,7 @@ func (k *Keys) findUser(ctx context.Context, t Table, address string) (match, bo
 
 // findBare looks for user+ext and user, when the domain is a local one.
 func (k *Keys) findBare(s *search, address string) (match, bool, error) {
-	local, domain := Split(strings.ToLower(address))
+	local, domain := Split(lower(address))
 	if isLocal, err := k.local(s.ctx, domain); !isLocal {
 		return match{}, false, err
 	}
@@ -167,6 +167,6 @@ func hasDomain(ctx context.Context, t Table, domain string) (bool, error) {
 		return false, nil
 	}
 	s := search{ctx: ctx, table: t}
-	_, ok, err := s.any(strings.ToLower(domain), ASCIIDomain(domain))
+	_, ok, err := s.any(lower(domain), ASCIIDomain(domain))
 	return ok, err
 }

@@ -41,7 +41,7 @@ func (t *Transport) Apply(ctx context.Context, address string, route *mtakit.Rou
 	if nexthop != "" {
 		route.NextHop = nexthop
 	}
-	route.Key = strings.ToLower(route.NextHop)
+	route.Key = lower(route.NextHop)
 	return true, nil
 }
 
@@ -70,7 +70,7 @@ func (t *Transport) find(ctx context.Context, address string) (string, bool, err
 func domainKeys(domain string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		name := ASCIIDomain(domain)
-		folded := strings.ToLower(domain)
+		folded := lower(domain)
 		if folded != name && !yield(folded) { // the table may have it in Unicode
 			return
 		}

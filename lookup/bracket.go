@@ -1,0 +1,86 @@
+package lookup
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// classes are the names that may stand in [[:name:]].
+var classes = map[string]bool{
+	"alnum": true, "alpha": true, "blank": true, "cntrl": true, "digit": true, "graph": true,
+	"lower": true, "print": true, "punct": true, "space": true, "upper": true, "xdigit": true,
+}
+
+// bracket reads a bracket expression behind its opening. A backslash is a
+// backslash in it, and a closing bracket in the first place is one too.
+func (p *posix) bracket() (string, error) {
+	var b strings.Builder
+	b.WriteByte('[')
+	if p.take("^") {
+		b.WriteByte('^')
+		if p.multiline {
+			b.WriteString(`\n`)
+		}
+	}
+	for first := true; first || !p.take("]"); first = false {
+		item, err := p.bracketItem()
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(item)
+	}
+	b.WriteByte(']')
+	return b.String(), nil
+}
+
+// bracketItem reads a class, a byte, or a range of bytes.
+func (p *posix) bracketItem() (string, error) {
+	if p.take("[:") {
+		name, rest, ok := strings.Cut(p.in, ":]")
+		if !ok || !classes[name] {
+			return "", errors.New("unknown character class")
+		}
+		p.in = rest
+		return "[:" + name + ":]", nil
+	}
+	low, err := p.bracketByte()
+	if err != nil {
+		return "", err
+	}
+	if !strings.HasPrefix(p.in, "-") || strings.HasPrefix(p.in, "-]") {
+		return bracketRune(low), nil
+	}
+	p.in = p.in[1:]
+	high, err := p.bracketByte()
+	if err != nil {
+		return "", err
+	}
+	if high < low {
+		return "", errors.New("range ends before it starts")
+	}
+	return bracketRune(low) + "-" + bracketRune(high), nil
+}
+
+// bracketByte reads one byte, which may be written [.x.] or [=x=].
+func (p *posix) bracketByte() (byte, error) {
+	if p.in == "" {
+		return 0, errors.New("unmatched bracket")
+	}
+	for _, mark := range []string{".", "="} {
+		if !strings.HasPrefix(p.in, "["+mark) {
+			continue
+		}
+		if len(p.in) < 5 || p.in[3:5] != mark+"]" {
+			return 0, errors.New("unknown collating element")
+		}
+		c := p.in[2]
+		p.in = p.in[5:]
+		return c, nil
+	}
+	c := p.in[0]
+	p.in = p.in[1:]
+	return c, nil
+}
+
+func bracketRune(c byte) string { return fmt.Sprintf(`\x{%x}`, wide(c)) }

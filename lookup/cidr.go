@@ -1,0 +1,150 @@
+package lookup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// CIDR is a table of networks in the format of cidr_table(5). It must not be
+// copied.
+type CIDR struct{ rules []rule[netip.Prefix] }
+
+// ParseCIDR makes a table of a text in the format of cidr_table(5); file is its
+// name in errors. Bad rules are reported and skipped. With Options.Bare a line
+// may hold nothing but a network.
+//
+// Keys are addresses: "192.0.2.1", "2001:db8::1". Every other key is not found.
+func ParseCIDR(file, text string, o Options) (*CIDR, []error) {
+	var (
+		list     rules[netip.Prefix]
+		problems problems
+	)
+	for line, err := range Lines(file, text) {
+		if err != nil {
+			problems.add(err)
+			continue
+		}
+		for _, reason := range addCIDR(&list, line.Text, o.Bare) {
+			problems.add(&LineError{file, line.Number, reason})
+		}
+	}
+	if n := list.finish(); n > 0 {
+		problems.add(&LineError{file, strings.Count(text, "\n") + 1, fmt.Sprintf("%d if without endif at the end of the file", n)})
+	}
+	return &CIDR{rules: list.list}, problems.all()
+}
+
+// addCIDR reads one line and returns what is to be said about it.
+func addCIDR(list *rules[netip.Prefix], line, bare string) []string {
+	rest, isIf := keyword(line, "if")
+	if isIf {
+		r, text, err := parseNetworkRule(rest)
+		if err != nil {
+			return []string{err.Error() + ", if skipped"}
+		}
+		r.block = true
+		list.add(r)
+		return extra(text, "if")
+	}
+	if _, isEnd := keyword(line, "endif"); isEnd {
+		return endif(list, line)
+	}
+	r, text, err := parseNetworkRule(line)
+	if err != nil {
+		return []string{err.Error() + ", rule skipped"}
+	}
+	if text == "" {
+		text = bare
+	}
+	if text == "" {
+		return []string{"no result text, rule skipped"}
+	}
+	r.result = result{text: text}
+	list.add(r)
+	return nil
+}
+
+// parseNetworkRule reads a network with its negation and returns the text
+// behind it.
+func parseNetworkRule(line string) (r rule[netip.Prefix], text string, err error) {
+	r.negate, line = negation(line)
+	end := strings.IndexAny(line, space)
+	if end < 0 {
+		end = len(line)
+	}
+	r.pattern, err = ParseNetwork(line[:end])
+	return r, strings.Trim(line[end:], space), err
+}
+
+// ParseNetwork reads "192.0.2.0/24", "192.0.2.1", "2001:db8::/32",
+// "[2001:db8::]/32" or "[::1]". A network with bits set behind its prefix is an
+// error, since it is not known what was meant.
+func ParseNetwork(s string) (netip.Prefix, error) {
+	if s == "" {
+		return netip.Prefix{}, errors.New("no network")
+	}
+	host, bits, hasBits := strings.Cut(s, "/")
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		if host, ok = strings.CutSuffix(inner, "]"); !ok {
+			host = "[" // what no address is
+		}
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil || addr.Zone() != "" {
+		return netip.Prefix{}, fmt.Errorf("bad network %s", quoteShort(s))
+	}
+	if !hasBits {
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(host + "/" + bits)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("bad prefix length in %s", quoteShort(s))
+	}
+	if p != p.Masked() {
+		return netip.Prefix{}, fmt.Errorf("bits are set behind the prefix of %s, perhaps %s is meant", quoteShort(s), p.Masked())
+	}
+	return p, nil
+}
+
+// Lookup returns the result of the first rule whose network holds the address.
+// An IPv4 address that is written as an IPv6 one counts as what it is, too.
+func (t *CIDR) Lookup(_ context.Context, key string) (value string, ok bool, err error) {
+	addr, ok := parseAddr(key)
+	if !ok {
+		return "", false, nil
+	}
+	for i := 0; i < len(t.rules); i++ {
+		r := &t.rules[i]
+		holds := contains(r.pattern, addr) != r.negate
+		switch {
+		case r.block && !holds:
+			i = r.end - 1
+		case !r.block && holds:
+			return r.result.text, true, nil
+		}
+	}
+	return "", false, nil
+}
+
+// parseAddr reads a key that is an address.
+func parseAddr(key string) (netip.Addr, bool) {
+	// Most keys that are none are host names, for which an error need not be made.
+	if key == "" || !isDigit(key[0]) && !strings.Contains(key, ":") {
+		return netip.Addr{}, false
+	}
+	addr, err := netip.ParseAddr(key)
+	return addr.WithZone(""), err == nil
+}
+
+func contains(p netip.Prefix, addr netip.Addr) bool {
+	return p.Contains(addr) || addr.Is4In6() && p.Contains(addr.Unmap())
+}
+
+// FullKeyOnly returns true.
+func (t *CIDR) FullKeyOnly() bool { return true }
+
+// Len returns the number of rules, with those that start blocks.
+func (t *CIDR) Len() int { return len(t.rules) }

@@ -1,0 +1,2 @@
+// Package lookup looks things up.
+package lookup

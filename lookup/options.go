@@ -1,0 +1,37 @@
+package lookup
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Options are what the tables in files have in common.
+type Options struct {
+	// Logger is told of bad lines, of reloads and of files that cannot be read.
+	// nil is silent.
+	Logger *slog.Logger
+	// Check is how often at most the file is looked at for changes. 0 means
+	// every second; a negative one never, then Reload does it.
+	Check time.Duration
+	// Bare is the value of lines that hold nothing but a key, for files that
+	// are lists. "" means that such lines are skipped as faulty.
+	Bare string
+}
+
+// interval returns how often the file is looked at; 0 means never.
+func (o Options) interval() time.Duration {
+	switch {
+	case o.Check < 0:
+		return 0
+	case o.Check == 0:
+		return time.Second
+	}
+	return o.Check
+}
+
+func (o Options) logger() *slog.Logger {
+	if o.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return o.Logger
+}
