@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // ErrExpansion is wrapped when the tables lead an address to too many others, in
@@ -24,7 +25,8 @@ const stepsPerResult = 10
 
 // Expander follows a recipient through virtual and aliases until nothing
 // replaces it any more. An address is looked for in Virtual first; then one that
-// is in Mailboxes stays, and only what is in neither is looked for in Aliases.
+// is in Mailboxes stays, and only what is in neither is looked for in Aliases,
+// with what Virtual maps to itself.
 // The zero value replaces nothing.
 //
 // An address that comes up again is not followed again. One that is among its
@@ -65,14 +67,33 @@ func orDefault(n, zero int) int {
 // next is one replacement. ok is false when the address stays.
 func (x *Expander) next(ctx context.Context, address string) (list []string, ok bool, err error) {
 	if x.Virtual != nil {
-		if list, ok, err = x.Virtual.next(ctx, address); ok || err != nil {
-			return list, ok, err
-		}
+		list, ok, err = x.Virtual.next(ctx, address)
 	}
+	if err != nil || ok && !contains(list, address) {
+		return list, ok, err
+	}
+	// What virtual maps to itself is at its end there, not in Aliases: that is
+	// how a user is kept out of the hands of an @domain entry.
+	more, aliased, err := x.alias(ctx, address)
+	if err != nil || !ok {
+		return more, aliased, err
+	}
+	if aliased {
+		list = slices.DeleteFunc(list, func(s string) bool { return same(s, address) })
+	}
+	return append(list, more...), true, nil
+}
+
+func contains(list []string, address string) bool {
+	return slices.ContainsFunc(list, func(s string) bool { return same(s, address) })
+}
+
+// alias is what Aliases says of an address without a mailbox.
+func (x *Expander) alias(ctx context.Context, address string) ([]string, bool, error) {
 	if x.Aliases == nil {
 		return nil, false, nil
 	}
-	if _, ok, err = x.findUser(ctx, x.Mailboxes, address); ok || err != nil {
+	if _, ok, err := x.findUser(ctx, x.Mailboxes, address); ok || err != nil {
 		return nil, false, wrap("mailboxes", err)
 	}
 	return x.Aliases.next(ctx, address)

@@ -3,7 +3,6 @@ package rewrite
 import (
 	"context"
 	"fmt"
-	"strings"
 )
 
 // Table is what is asked for a key. All tables of package lookup are Tables.

@@ -36,7 +36,7 @@ func (t *Transport) Apply(ctx context.Context, address string, route *mtakit.Rou
 	}
 	if transport != "" {
 		_, domain := Split(address)
-		*route = mtakit.Route{Transport: transport, NextHop: domain}
+		*route = mtakit.Route{Transport: transport, NextHop: ASCIIDomain(domain)}
 	}
 	if nexthop != "" {
 		route.NextHop = nexthop
@@ -47,7 +47,7 @@ func (t *Transport) Apply(ctx context.Context, address string, route *mtakit.Rou
 
 // find looks for the entry of an address.
 func (t *Transport) find(ctx context.Context, address string) (string, bool, error) {
-	if t.Table == nil {
+	if t.Table == nil || address == "" {
 		return "", false, nil
 	}
 	k := Keys{Delimiter: t.Delimiter}
