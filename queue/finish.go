@@ -1,0 +1,188 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/mtakit/mtakit"
+)
+
+// panicLimit is how many panics put a message on hold.
+const panicLimit = 3
+
+// finish ends a run: what is left of the message is decided and recorded in one
+// step of the spool, together with the notices to its sender. Only the
+// goroutine that has set writing calls it, after the last delivery.
+func (r *run) finish() {
+	now := time.Now()
+	r.expire(now)
+	accept, told, err := r.notices(now)
+	if err != nil {
+		r.m.log().Error("writing a notification", "id", r.stored.ID, "error", err)
+	}
+	c := r.conclude(now, told)
+	ids, err := r.commitIDs(accept, c)
+	if err != nil && len(accept) > 0 {
+		// There may be room for the results where there is none for a notification:
+		// who is not told now is told after a later run.
+		r.m.log().Error("accepting a notification", "id", r.stored.ID, "error", err)
+		for _, a := range accept {
+			r.m.unreserve(a)
+		}
+		accept, ids = nil, nil
+		c = r.conclude(now, told.undo(r))
+		err = r.commit(nil, c)
+	}
+	if err != nil && !isNotFound(err) {
+		r.m.unsettle(r, err)
+		return
+	}
+	r.announceAll(c)
+	for i, id := range ids {
+		r.m.accepted(id, accept[i])
+	}
+	r.m.retire(r, c, now)
+}
+
+// expire gives up what has waited for too long.
+func (r *run) expire(now time.Time) {
+	if !r.m.expired(r.stored.Envelope, now) {
+		return
+	}
+	for i := range r.stored.Marks {
+		mark := &r.stored.Marks[i]
+		if mark.State != Pending {
+			continue
+		}
+		mark.Result.Outcome = mtakit.Bounced
+		mark.Result.Status = smtp.EnhancedCode{4, 4, 7}
+		mark.Result.Diagnostic = "delivery time expired: " + reason(&mark.Result)
+		mark.State = r.state(i, mark.Result)
+		r.m.observeResult(mtakit.EventExpired, r.stored, mark)
+	}
+}
+
+// reason is a result in words.
+func reason(r *mtakit.Result) string {
+	if r.Diagnostic == "" && r.Reply != nil {
+		return r.Reply.Message
+	}
+	return r.Diagnostic
+}
+
+// conclude says what is to be recorded at the end of the run, when those in
+// told have been told.
+func (r *run) conclude(now time.Time, told telling) Change {
+	c := Change{ID: r.stored.ID, Warned: told.warned}
+	open := false
+	for i := range told.index {
+		r.stored.Marks[told.index[i]].State = Notified
+	}
+	for i := range r.stored.Marks {
+		if s := r.stored.Marks[i].State; s == Pending || s == Failed {
+			open = true
+		}
+	}
+	r.mu.Lock()
+	order, reason := r.order, r.reason
+	r.mu.Unlock()
+	if !open || order == orderRemove {
+		return Change{ID: c.ID, Remove: true}
+	}
+	c.Marks, c.Results = r.split(told.index)
+	c.Defer = true
+	c.Next = now.Add(r.m.retry(r.stored.Envelope, now))
+	c.Hold = reason
+	if c.Hold == "" {
+		c.Hold = r.countPanic()
+	}
+	return c
+}
+
+// split returns the results to be recorded: those that end a recipient, and the
+// last ones of the others.
+func (r *run) split(told []int) (marks, results []Mark) {
+	seen := make(map[int]bool)
+	for _, list := range [][]int{r.fresh, told} {
+		for _, i := range list {
+			mark := r.stored.Marks[i]
+			switch {
+			case seen[i]:
+			case mark.State == Pending:
+				results = append(results, mark)
+			default:
+				marks = append(marks, mark)
+			}
+			seen[i] = true
+		}
+	}
+	return marks, results
+}
+
+// countPanic returns the reason to hold a message that makes agents panic.
+func (r *run) countPanic() string {
+	if r.panic == "" {
+		return ""
+	}
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	if r.entry.panics++; r.entry.panics < panicLimit {
+		return ""
+	}
+	return fmt.Sprintf("after %d times: %s", panicLimit, r.panic)
+}
+
+// unsettle keeps a run in memory whose end could not be recorded: forgetting it
+// would deliver again what was delivered.
+func (m *Manager) unsettle(r *run, err error) {
+	m.log().Error("recording the end of an attempt", "id", r.stored.ID, "error", err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unsettled.wait(r.entry, m.now()+m.minBackoff()/4)
+	m.kick()
+}
+
+// settleRest tries once more to record what could not be recorded, when all
+// else has ended.
+func (m *Manager) settleRest() {
+	m.mu.Lock()
+	rest := m.unsettled
+	m.unsettled = nil
+	m.mu.Unlock()
+	for _, e := range rest {
+		e.index = -1
+		e.run.finish()
+	}
+}
+
+// retire takes a message out of the active queue.
+func (m *Manager) retire(r *run, c Change, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := r.entry
+	e.run = nil
+	m.left()
+	if c.Remove || c.Hold != "" {
+		delete(m.entries, e.id)
+		return
+	}
+	m.waiting.wait(e, m.now()+c.Next.Sub(now))
+	if m.waiting[0] == e {
+		m.kick()
+	}
+	if r.site == nil || r.mixed {
+		return
+	}
+	d := r.site.transport.destination(r.site.key)
+	if d.sleepers == nil {
+		d.sleepers = make(map[*entry]struct{})
+	}
+	d.sleepers[e], e.site = struct{}{}, d
+}
+
+func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
+
+func asCorrupt(err error) (*CorruptError, bool) { return errors.AsType[*CorruptError](err) }

@@ -1,0 +1,79 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/mtakit/mtakit"
+)
+
+func (m *Manager) observe(e mtakit.Event) {
+	if m.Observer == nil {
+		return
+	}
+	e.Time = time.Now()
+	m.Observer.Observe(m.recordCtx, e)
+}
+
+func (m *Manager) observeAttempt(v *delivery, d *mtakit.Delivery) {
+	if m.Observer == nil {
+		return
+	}
+	route := mtakit.Route{Transport: v.destination.transport.name, NextHop: v.nexthop, Key: v.destination.key}
+	for i := range d.Recipients {
+		m.observe(mtakit.Event{Kind: mtakit.EventAttempt, ID: d.ID, Sender: d.Envelope.Sender,
+			Recipient: d.Recipients[i].Address, Size: v.run.stored.Size, Route: route, Attrs: d.Envelope.Attrs})
+	}
+}
+
+func (m *Manager) observeResult(kind mtakit.EventKind, s *Stored, mark *Mark) {
+	if m.Observer == nil {
+		return
+	}
+	result := mark.Result
+	m.observe(mtakit.Event{Kind: kind, ID: s.ID, Sender: s.Envelope.Sender,
+		Recipient: s.Envelope.Recipients[mark.Recipient].Address, Size: s.Size, Result: &result,
+		Reason: reason(&result), Attrs: s.Envelope.Attrs})
+}
+
+// announce tells of a result that is recorded.
+func (m *Manager) announce(s *Stored, mark *Mark) {
+	kind := mtakit.EventDelivered
+	switch mark.Result.Outcome {
+	case mtakit.Deferred:
+		kind = mtakit.EventDeferred
+	case mtakit.Bounced:
+		kind = mtakit.EventBounced
+	}
+	m.observeResult(kind, s, mark)
+	if m.Logger == nil || !m.Logger.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
+	r, p := &mark.Result, &s.Envelope.Recipients[mark.Recipient]
+	m.Logger.LogAttrs(context.Background(), slog.LevelInfo, "delivery",
+		slog.String("id", s.ID), slog.String("from", s.Envelope.Sender), slog.String("to", p.Address),
+		slog.String("orig_to", p.OriginalAddress()), slog.String("relay", r.Remote),
+		slog.Duration("delay", time.Since(s.Envelope.Arrival)), slog.Int("attempt", s.Attempts),
+		slog.String("dsn", fmt.Sprintf("%d.%d.%d", r.Status[0], r.Status[1], r.Status[2])),
+		slog.String("status", r.Outcome.String()), slog.String("reason", reason(r)))
+}
+
+// announceAll tells of what the end of a run has recorded.
+func (r *run) announceAll(c Change) {
+	for _, i := range r.fresh {
+		r.m.announce(r.stored, &r.stored.Marks[i])
+	}
+	r.fresh = nil
+	e := mtakit.Event{ID: r.stored.ID, Sender: r.stored.Envelope.Sender, Size: r.stored.Size, Attrs: r.stored.Envelope.Attrs}
+	switch {
+	case c.Remove:
+		e.Kind = mtakit.EventRemoved
+	case c.Hold != "":
+		e.Kind, e.Reason = mtakit.EventHeld, c.Hold
+	default:
+		return
+	}
+	r.m.observe(e)
+}

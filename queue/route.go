@@ -1,0 +1,147 @@
+package queue
+
+import (
+	"cmp"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/mtakit/mtakit"
+)
+
+// deferred makes a result of ours.
+func deferred(a, b, c int, text string, site bool) mtakit.Result {
+	return mtakit.Result{Status: smtp.EnhancedCode{a, b, c}, Diagnostic: text, Site: site}
+}
+
+// route asks the Router for each pending recipient. It returns what there is to
+// deliver; recipients that have their result already are settled.
+func (r *run) route() []placed {
+	var jobs []placed
+	find := make(map[mtakit.Route]int)
+	for i := range r.stored.Envelope.Recipients {
+		if r.stored.Marks[i].State != Pending {
+			continue
+		}
+		route, result := r.m.ask(r, i)
+		if result != nil {
+			r.settle(i, *result)
+			continue
+		}
+		n, ok := find[route]
+		if !ok {
+			n = len(jobs)
+			find[route] = n
+			jobs = append(jobs, placed{route, &job{run: r, nexthop: route.NextHop}})
+		}
+		jobs[n].job.index = append(jobs[n].job.index, i)
+	}
+	return jobs
+}
+
+// placed is a job and where it belongs.
+type placed struct {
+	route mtakit.Route
+	job   *job
+}
+
+// ask returns the route of recipient i, filled in, or its result.
+func (m *Manager) ask(r *run, i int) (route mtakit.Route, result *mtakit.Result) {
+	p := &r.stored.Envelope.Recipients[i]
+	defer func() {
+		if v := recover(); v != nil {
+			failed := m.panicked(r, p.Address, fmt.Sprint("router panicked: ", v))
+			result = &failed
+		}
+	}()
+	route, err := m.Router.Route(m.deliverCtx, r.stored.Envelope, p)
+	switch {
+	case err != nil:
+		m.log().Error("routing", "id", r.stored.ID, "recipient", p.Address, "error", err)
+		failed := deferred(4, 3, 0, "address resolver failure", false)
+		return route, &failed
+	case route.Reply != nil:
+		failed := mtakit.ResultOf(route.Reply)
+		return route, &failed
+	case m.Agents[route.Transport] == nil:
+		m.log().Error("no such transport", "id", r.stored.ID, "recipient", p.Address, "transport", route.Transport)
+		failed := deferred(4, 3, 5, fmt.Sprintf("mail transport unavailable: %q", route.Transport), false)
+		return route, &failed
+	}
+	route.NextHop = cmp.Or(route.NextHop, domain(p.Address), m.hostname())
+	route.Key = cmp.Or(route.Key, route.NextHop)
+	return route, nil
+}
+
+// domain returns what stands behind the last "@", in lower case; "" when there
+// is none.
+func domain(address string) string {
+	i := strings.LastIndexByte(address, '@')
+	if i < 0 {
+		return ""
+	}
+	return strings.ToLower(address[i+1:])
+}
+
+// panicked counts a panic against the message and returns its result.
+func (m *Manager) panicked(r *run, recipient, reason string) mtakit.Result {
+	m.log().Error("panic", "id", r.stored.ID, "recipient", recipient, "reason", reason, "stack", string(debug.Stack()))
+	m.observe(mtakit.Event{Kind: mtakit.EventPanic, ID: r.stored.ID, Sender: r.stored.Envelope.Sender, Recipient: recipient,
+		Reason: reason, Attrs: r.stored.Envelope.Attrs})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.panic = reason
+	return deferred(4, 3, 0, "internal error while delivering", false)
+}
+
+// enqueue puts jobs in line, and settles those whose destination is dead.
+func (m *Manager) enqueue(jobs []placed) {
+	type refusal struct {
+		job    *job
+		result mtakit.Result
+	}
+	var refused []refusal
+	m.mu.Lock()
+	for _, p := range jobs {
+		d := m.transport(p.route.Transport).destination(p.route.Key)
+		if !d.alive(m.now()) {
+			refused = append(refused, refusal{p.job, d.suspended()})
+			p.job.run.blocked(d)
+			continue
+		}
+		m.line.add(d, p.job)
+	}
+	m.pump()
+	m.mu.Unlock()
+	for _, f := range refused {
+		f.job.run.settleAll(f.job.index, f.result)
+	}
+}
+
+func (m *Manager) transport(name string) *transport {
+	t := m.line.transports[name]
+	if t == nil {
+		t = &transport{name: name, agent: m.Agents[name], limits: m.limits(name), destinations: make(map[string]*destination)}
+		m.line.transports[name] = t
+	}
+	return t
+}
+
+// bury forgets destinations whose death is over. Under mu.
+func (m *Manager) bury(now time.Duration) {
+	for m.line.dead.len() > 0 && m.line.dead.first().deadUntil <= now {
+		if d := m.line.dead.pop(); d.alive(now) {
+			m.forget(d)
+		}
+	}
+}
+
+// forget drops a destination of which there is nothing to remember. Under mu.
+func (m *Manager) forget(d *destination) {
+	if d.idle() {
+		delete(d.transport.destinations, d.key)
+	}
+}

@@ -1,0 +1,306 @@
+package queue
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/mtakit/mtakit"
+)
+
+// run is one attempt over a message: state 3 of the package's documentation,
+// from the moment it becomes active until all its recipients have a result and
+// those are recorded.
+type run struct {
+	m      *Manager
+	entry  *entry
+	stored *Stored // Marks are guarded by mu while the run goes on
+
+	mu      sync.Mutex
+	left    int   // recipients without a result in this run
+	busy    int   // deliveries under way; they read the message
+	writing bool  // somebody records results of this message; nobody else may
+	fresh   []int // recipients whose result is not recorded yet
+	panic   string
+	order   order // what somebody wants done with the message
+	reason  string
+	site    *destination // that all deferred recipients wait for
+	mixed   bool         // they wait for something else too
+}
+
+// order is what an operator wants of a message that is active.
+type order byte
+
+const (
+	orderNone order = iota
+	orderHold
+	orderRemove
+)
+
+// open makes a message active.
+func (m *Manager) open(e *entry, fresh bool) {
+	s, err := m.Spool.Open(m.recordCtx, e.id)
+	now := time.Now()
+	switch {
+	case err != nil:
+		m.unopened(e, err)
+		return
+	case s.Hold != "" || m.draining():
+		m.drop(e)
+		return
+	case s.Envelope.NotBefore.After(now):
+		m.putBack(e, s.Envelope.NotBefore.Sub(now))
+		return
+	}
+	r := &run{m: m, entry: e, stored: s}
+	for i := range s.Marks {
+		if s.Marks[i].State == Pending {
+			r.left++
+		}
+	}
+	if !fresh {
+		if err := r.recordAttempt(now); err != nil {
+			m.log().Error("recording an attempt", "id", e.id, "error", err)
+			m.putBack(e, m.minBackoff())
+			return
+		}
+	}
+	r.start()
+}
+
+// recordAttempt writes down that an attempt begins and when the next one is
+// due, before anything is tried: a message that makes the program crash comes
+// back at that time and not at once.
+func (r *run) recordAttempt(now time.Time) error {
+	r.stored.Attempts++
+	return r.commit(nil, Change{Attempts: r.stored.Attempts, Next: now.Add(r.m.retry(r.stored.Envelope, now))})
+}
+
+func (r *run) start() {
+	m := r.m
+	m.mu.Lock()
+	r.entry.run = r
+	m.mu.Unlock()
+	m.observe(mtakit.Event{Kind: mtakit.EventActive, ID: r.stored.ID, Sender: r.stored.Envelope.Sender,
+		Size: r.stored.Size, Attrs: r.stored.Envelope.Attrs})
+	r.hold()
+	jobs := r.route()
+	m.enqueue(jobs)
+	r.release()
+}
+
+// hold keeps the run from ending while its jobs are made.
+func (r *run) hold() {
+	r.mu.Lock()
+	r.busy++
+	r.mu.Unlock()
+}
+
+// release takes back hold, and goes on to what is next.
+func (r *run) release() {
+	r.mu.Lock()
+	r.busy--
+	r.mu.Unlock()
+	r.advance()
+}
+
+// settle notes the result of recipient i.
+func (r *run) settle(i int, result mtakit.Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.note(i, result)
+}
+
+// settleAll notes one result for several recipients, and goes on.
+func (r *run) settleAll(index []int, result mtakit.Result) {
+	r.mu.Lock()
+	for _, i := range index {
+		r.note(i, result)
+	}
+	r.mu.Unlock()
+	r.advance()
+}
+
+// note is settle under mu.
+func (r *run) note(i int, result mtakit.Result) {
+	if result.Outcome < mtakit.Deferred || result.Outcome > mtakit.Bounced {
+		result.Outcome = mtakit.Deferred
+	}
+	if result.Status == (smtp.EnhancedCode{}) {
+		result.Status = smtp.EnhancedCode{generalClass(result.Outcome), 0, 0}
+	}
+	r.stored.Marks[i] = Mark{Recipient: i, State: r.state(i, result), Result: result}
+	r.fresh = append(r.fresh, i)
+	r.left--
+	if result.Outcome == mtakit.Deferred && !result.Site {
+		r.mixed = true
+	}
+}
+
+func generalClass(o mtakit.Outcome) int {
+	switch o {
+	case mtakit.Deferred:
+		return 4
+	case mtakit.Bounced:
+		return 5
+	}
+	return 2
+}
+
+// state returns where a result takes a recipient. Failed stands for everything
+// that the sender is still to be told of, a success that was asked for included.
+func (r *run) state(i int, result mtakit.Result) State {
+	switch {
+	case result.Outcome == mtakit.Deferred:
+		return Pending
+	case result.Outcome == mtakit.Bounced && r.wants(i, smtp.DSNNotifyFailure):
+		return Failed
+	case result.Outcome != mtakit.Bounced && r.wantsSuccess(i, result):
+		return Failed
+	}
+	return Done
+}
+
+// wants reports whether somebody is to be told of a failure or delay. Without
+// NOTIFY both are told (RFC 3461, section 4.1).
+func (r *run) wants(i int, what smtp.DSNNotify) bool {
+	e := r.stored.Envelope
+	if e.Sender == "" {
+		return what == smtp.DSNNotifyFailure && r.m.Postmaster != ""
+	}
+	if e.Sender == r.m.doubleBounceSender() {
+		return false
+	}
+	notify := e.Recipients[i].Options.Notify
+	return len(notify) == 0 || slices.Contains(notify, what)
+}
+
+// wantsSuccess is false when the next server took over the duty to tell.
+func (r *run) wantsSuccess(i int, result mtakit.Result) bool {
+	e := r.stored.Envelope
+	return e.Sender != "" && !(result.Outcome == mtakit.Relayed && result.DSN) &&
+		slices.Contains(e.Recipients[i].Options.Notify, smtp.DSNNotifySuccess)
+}
+
+// blocked notes that recipients wait for d.
+func (r *run) blocked(d *destination) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mixed = r.mixed || r.site != nil && r.site != d
+	r.site = d
+}
+
+// advance records results, and ends the run when there is nothing left. Only
+// one goroutine at a time does it, so that no two commits change the same
+// message at once; results that come meanwhile are taken along.
+func (r *run) advance() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.writing {
+		return
+	}
+	r.writing = true
+	for {
+		if r.left == 0 && r.busy == 0 {
+			r.mu.Unlock()
+			r.finish() // it keeps writing
+			r.mu.Lock()
+			return
+		}
+		marks := r.unrecorded()
+		if len(marks) == 0 {
+			r.writing = false
+			return
+		}
+		r.mu.Unlock()
+		err := r.record(marks)
+		r.mu.Lock()
+		if err != nil {
+			r.m.log().Error("recording results", "id", r.stored.ID, "error", err)
+			r.writing = false
+			return
+		}
+		r.recorded(marks)
+	}
+}
+
+// unrecorded returns the fresh results that end a recipient. Deferrals are
+// recorded when the run ends. Under mu.
+func (r *run) unrecorded() []Mark {
+	var marks []Mark
+	for _, i := range r.fresh {
+		if r.stored.Marks[i].State != Pending {
+			marks = append(marks, r.stored.Marks[i])
+		}
+	}
+	return marks
+}
+
+// record writes marks down, and tells of them.
+func (r *run) record(marks []Mark) error {
+	if err := r.commit(nil, Change{Marks: marks}); err != nil {
+		return err
+	}
+	for i := range marks {
+		r.m.announce(r.stored, &marks[i])
+	}
+	return nil
+}
+
+// recorded takes marks off the fresh ones. Under mu.
+func (r *run) recorded(marks []Mark) {
+	done := make(map[int]bool, len(marks))
+	for i := range marks {
+		done[marks[i].Recipient] = true
+	}
+	r.fresh = slices.DeleteFunc(r.fresh, func(i int) bool { return done[i] })
+}
+
+// commit records a change of the message, with notices to be accepted in the
+// same step.
+func (r *run) commit(accept []Accept, c Change) error {
+	_, err := r.commitIDs(accept, c)
+	return err
+}
+
+func (r *run) commitIDs(accept []Accept, c Change) ([]string, error) {
+	c.ID = r.stored.ID
+	return r.m.Spool.Commit(r.m.recordCtx, accept, []Change{c})
+}
+
+// unopened deals with a message that could not be opened.
+func (m *Manager) unopened(e *entry, err error) {
+	if corrupt, ok := asCorrupt(err); ok {
+		m.corrupt(corrupt)
+		m.drop(e)
+		return
+	}
+	if isNotFound(err) {
+		m.drop(e)
+		return
+	}
+	m.log().Error("opening a message", "id", e.id, "error", err)
+	m.putBack(e, m.minBackoff())
+}
+
+// drop forgets a message that is active: it is gone, or only a call brings it
+// back.
+func (m *Manager) drop(e *entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.entries, e.id)
+	e.run = nil
+	m.left()
+}
+
+// putBack makes a message wait that was active.
+func (m *Manager) putBack(e *entry, wait time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e.run = nil
+	m.waiting.wait(e, m.now()+wait)
+	m.left()
+	m.kick()
+}
