@@ -3,7 +3,18 @@ package smtpserver
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
 	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -16,17 +27,73 @@ import (
 type Conn struct {
 	server  *Server
 	netConn net.Conn
-	tls     *tls.Conn
+	conn    net.Conn  // netConn, or TLS over it
+	tls     *tls.Conn // nil without TLS
 	client  mtakit.Client
 	session smtp.Session
 	ctx     context.Context
+	cancel  context.CancelFunc
+	tooMany bool // connections of this client
+
+	in      input
+	out     []byte    // replies that were not written yet
+	broken  error     // why nothing can be written any more
+	pending []byte    // a command that BDAT read and left to us
+	waiting *patience // for what is being read
+	line    patience
+
+	verb      string // HELO, EHLO or LHLO; "" before it
+	tx        transaction
+	errors    int
+	junk      int
+	overshoot int  // recipients over the limit
+	ending    bool // no more commands
+
+	mu      sync.Mutex
+	busy    bool // a transaction is open: Shutdown waits for it
+	stopped bool // Shutdown or Close has begun
+}
+
+// transaction is what MAIL began (RFC 5321, section 3.3).
+type transaction struct {
+	mail  bool
+	utf8  bool     // SMTPUTF8 was said
+	rcpts int      // accepted ones
+	names []string // their addresses, for LMTP
 }
 
 // Client returns what is known of the client now. ID, Addr and Server stay the
 // same; HELO, Protocol, TLS, Login and Mech change with the commands, so that a
-// session asks again when it needs them. Name and ReverseName are empty: the
-// engine asks no DNS.
-func (c *Conn) Client() mtakit.Client { return c.client }
+// session asks again when it needs them. Protocol does not know of SMTPUTF8,
+// which belongs to a message: "ESMTPS" is "UTF8SMTPS" there (RFC 6531, section
+// 4.3). Name and ReverseName are empty: the engine asks no DNS.
+func (c *Conn) Client() mtakit.Client {
+	client := c.client
+	client.Protocol = c.protocol()
+	return client
+}
+
+// protocol returns the name for Received's "with" clause (RFC 3848).
+func (c *Conn) protocol() string {
+	name := ""
+	switch c.verb {
+	case "":
+		return ""
+	case "HELO":
+		return "SMTP"
+	case "EHLO":
+		name = "ESMTP"
+	case "LHLO":
+		name = "LMTP"
+	}
+	if c.tls != nil {
+		name += "S"
+	}
+	if c.client.Login != "" {
+		name += "A"
+	}
+	return name
+}
 
 // TLSConnectionState returns the state of TLS; ok is false without TLS.
 func (c *Conn) TLSConnectionState() (state tls.ConnectionState, ok bool) {
@@ -42,3 +109,206 @@ func (c *Conn) NetConn() net.Conn { return c.netConn }
 
 // Server returns the server that serves the connection.
 func (c *Conn) Server() *Server { return c.server }
+
+func (s *Server) newConn(nc net.Conn) *Conn {
+	c := &Conn{server: s, netConn: nc, conn: nc}
+	c.client.ID = fmt.Sprintf("%013s", strconv.FormatUint(rand.Uint64(), 36))
+	c.client.Addr = addrPort(nc.RemoteAddr())
+	c.client.Server = addrPort(nc.LocalAddr())
+	c.in = input{src: clientReader{c}, pool: &s.buffers}
+	c.in.buf = make([]byte, max(smallBuffer, limit(s.MaxLine, maxLine)+2))
+	return c
+}
+
+// addrPort returns the address of a TCP end; zero for any other.
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := tcp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// serve is the life of a connection.
+func (c *Conn) serve() {
+	defer c.close()
+	defer c.recovered()
+	if c.tooMany {
+		c.hostReply(421, smtp.EnhancedCode{4, 7, 0},
+			fmt.Sprintf("Error: too many connections from unknown[%s]", c.client.Addr.Addr()))
+		c.flush()
+		return
+	}
+	if c.server.ImplicitTLS && !c.handshake() {
+		return
+	}
+	c.greet()
+	for !c.ending {
+		if cmd, ok := c.next(); ok {
+			c.run(cmd)
+		}
+	}
+	c.flush()
+}
+
+// recovered makes a panic of the session the end of this connection, not of the
+// process.
+func (c *Conn) recovered() {
+	r := recover()
+	if r == nil {
+		return
+	}
+	err := fmt.Errorf("panic: %v", r)
+	c.log(slog.LevelError, "session panicked", "err", err, "stack", string(debug.Stack()))
+	if c.server.Observer != nil {
+		c.server.Observer.Observe(c.ctx, mtakit.Event{Time: time.Now(), Kind: mtakit.EventPanic,
+			Session: c.client.ID, Err: err, Reason: "session panicked"})
+	}
+	c.hostReply(421, smtp.EnhancedCode{4, 3, 0}, "Error: internal error, closing connection")
+	c.flush()
+}
+
+func (c *Conn) close() {
+	c.logout()
+	c.cancel()
+	c.conn.Close()
+}
+
+// logout ends the session. A panic in it is not worth more than a line in the
+// log: the client has gone.
+func (c *Conn) logout() {
+	s := c.session
+	c.session = nil
+	if s == nil {
+		return
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			c.log(slog.LevelError, "logout panicked", "err", r, "stack", string(debug.Stack()))
+		}
+	}()
+	if err := s.Logout(); err != nil {
+		c.log(slog.LevelWarn, "logout failed", "err", err)
+	}
+}
+
+// greet makes the session and says 220, or what the Backend says in its place.
+func (c *Conn) greet() {
+	session, err := c.server.Backend.NewSession(c.ctx, c)
+	if err != nil {
+		c.refuse(err)
+		return
+	}
+	c.session = session
+	if talksFirst(c.conn) {
+		c.unsynchronized("greeting")
+		return
+	}
+	c.reply(220, smtp.NoEnhancedCode, c.server.hostname()+" "+c.server.banner())
+}
+
+// refuse answers with err and ends the connection. A fault of ours is 421 here:
+// 451 is no greeting (RFC 5321, section 4.3.2).
+func (c *Conn) refuse(err error) {
+	r := c.replyOf(err)
+	if r == temporary || r.Code/100 == 2 {
+		r = &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 3, 0},
+			Message: c.server.hostname() + " Error: temporary failure, try again later"}
+	}
+	c.send(r)
+	c.ending = true
+}
+
+// unsynchronized ends the connection of a client that did not wait where it
+// must (RFC 2920, section 3.1): what it sent may not be meant as commands.
+func (c *Conn) unsynchronized(after string) {
+	c.log(slog.LevelInfo, "improper command pipelining", "after", after)
+	c.reply(554, smtp.EnhancedCode{5, 5, 0}, "Error: SMTP protocol synchronization")
+	c.ending = true
+}
+
+// clientReader reads from the client for c.in. Just before it would wait, the
+// replies leave: so those of a pipelined group leave in one write.
+type clientReader struct{ c *Conn }
+
+func (r clientReader) Read(p []byte) (int, error) {
+	c := r.c
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	left := c.waiting.left()
+	if left <= 0 {
+		return 0, os.ErrDeadlineExceeded
+	}
+	start := time.Now()
+	if err := c.arm(start.Add(left)); err != nil {
+		return 0, err
+	}
+	n, err := c.conn.Read(p)
+	c.waiting.spend(time.Since(start), n)
+	return n, err
+}
+
+// arm sets the deadline of the next read, unless Shutdown wants the connection.
+func (c *Conn) arm(deadline time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped && !c.busy {
+		return os.ErrDeadlineExceeded
+	}
+	return c.conn.SetReadDeadline(deadline)
+}
+
+// stop wakes an idle connection, which then sees that it is to end; a busy one
+// sees it after its transaction.
+func (c *Conn) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	if !c.busy {
+		c.netConn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// setBusy says whether a transaction is open.
+func (c *Conn) setBusy(busy bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = busy
+}
+
+// unwanted reports whether Shutdown waits for this connection.
+func (c *Conn) unwanted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopped && !c.busy
+}
+
+// lost ends the connection after a failed read, with a word to a client that is
+// still there.
+func (c *Conn) lost(err error) {
+	c.ending = true
+	switch {
+	case c.unwanted():
+		c.goodbye()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.log(slog.LevelInfo, "timeout", "helo", c.client.HELO)
+		c.hostReply(421, smtp.EnhancedCode{4, 4, 2}, "Error: timeout exceeded")
+	case !errors.Is(err, io.EOF):
+		c.log(slog.LevelInfo, "lost connection", "err", err)
+	}
+}
+
+// goodbye is what Shutdown has idle clients told.
+func (c *Conn) goodbye() {
+	c.hostReply(421, smtp.EnhancedCode{4, 3, 2}, "Error: service shutting down")
+}
+
+func (c *Conn) log(level slog.Level, msg string, args ...any) {
+	if c.server.Logger == nil {
+		return
+	}
+	c.server.Logger.With("session", c.client.ID, "client", c.client.Addr.String()).
+		Log(c.ctx, level, msg, args...)
+}

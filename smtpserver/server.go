@@ -117,12 +117,134 @@ type Server struct {
 	// Observer is told of panics; nil means nobody is.
 	Observer mtakit.Observer
 
+	// buffers holds the big input buffers (*[]byte) that messages are read with.
+	buffers sync.Pool
+
 	mu        sync.Mutex
+	ready     bool // the fields below are made
+	closing   bool
 	listeners map[net.Listener]struct{}
 	conns     map[*Conn]struct{}
-	perClient map[netip.Prefix]int
-	closing   bool
-	done      sync.WaitGroup
+	clients   map[netip.Prefix]int
+	slots     chan struct{} // one element for each connection of Serve; nil: no limit
+	quit      chan struct{} // closed when Shutdown or Close begins
+	drained   chan struct{} // closed when the last connection is gone after that
 	ctx       context.Context
 	cancel    context.CancelFunc
+}
+
+// Serve accepts the connections of l and serves each in a goroutine of its own,
+// until Shutdown or Close, after which it returns ErrServerClosed, or until l
+// fails for good, when it returns that error. It closes l.
+func (s *Server) Serve(l net.Listener) error {
+	defer l.Close()
+	if !s.listen(l) {
+		return ErrServerClosed
+	}
+	defer s.unlisten(l)
+	for {
+		if !s.acquire() {
+			return ErrServerClosed
+		}
+		nc, err := s.accept(l)
+		if err != nil {
+			s.release()
+			return err
+		}
+		c := s.newConn(nc)
+		if !s.track(c) {
+			s.release()
+			nc.Close()
+			return ErrServerClosed
+		}
+		go func() {
+			defer s.release()
+			defer s.untrack(c)
+			c.serve()
+		}()
+	}
+}
+
+// ServeConn serves one connection that was accepted elsewhere, and closes it.
+// It returns nil when the connection has ended, and ErrServerClosed without
+// serving after Shutdown or Close. MaxConns does not count it.
+func (s *Server) ServeConn(nc net.Conn) error {
+	c := s.newConn(nc)
+	if !s.track(c) {
+		nc.Close()
+		return ErrServerClosed
+	}
+	defer s.untrack(c)
+	c.serve()
+	return nil
+}
+
+// Shutdown closes the listeners and tells idle clients 421. A client that is in
+// a transaction may finish its message, and is told 421 then. Shutdown returns
+// nil when all connections have ended, or the error of ctx when that comes
+// first; Close ends the rest. Neither may be called from a session's method.
+func (s *Server) Shutdown(ctx context.Context) error {
+	for _, c := range s.stop() {
+		c.stop()
+	}
+	select {
+	case <-s.drained:
+		s.cancel()
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close closes the listeners and all connections at once, ends the contexts of
+// their sessions, and waits until these have returned. A message that is not
+// yet acknowledged is not ours, and its client will send it again.
+func (s *Server) Close() error {
+	conns := s.stop()
+	s.cancel()
+	for _, c := range conns {
+		c.netConn.Close()
+	}
+	<-s.drained
+	return nil
+}
+
+// accept waits for a connection. Running out of descriptors passes, so it tries
+// again after a while.
+func (s *Server) accept(l net.Listener) (net.Conn, error) {
+	for delay := 5 * time.Millisecond; ; delay = min(2*delay, time.Second) {
+		nc, err := l.Accept()
+		if err == nil {
+			return nc, nil
+		}
+		var temporary interface{ Temporary() bool }
+		if !errors.As(err, &temporary) || !temporary.Temporary() {
+			if s.stopping() {
+				err = ErrServerClosed
+			}
+			return nil, err
+		}
+		s.log().Error("accept failed", "err", err, "retry", delay)
+		select {
+		case <-time.After(delay):
+		case <-s.quit:
+			return nil, ErrServerClosed
+		}
+	}
+}
+
+func (s *Server) stopping() bool {
+	select {
+	case <-s.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Logger
 }

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package smtpserver
+
+import "net"
+
+// talksFirst cannot tell on this system.
+func talksFirst(net.Conn) bool { return false }
