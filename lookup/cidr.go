@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,12 +87,7 @@ func ParseNetwork(s string) (netip.Prefix, error) {
 	if s == "" {
 		return netip.Prefix{}, errors.New("no network")
 	}
-	host, bits, hasBits := strings.Cut(s, "/")
-	if inner, ok := strings.CutPrefix(host, "["); ok {
-		if host, ok = strings.CutSuffix(inner, "]"); !ok {
-			host = "[" // what no address is
-		}
-	}
+	host, bits, hasBits := strings.Cut(unbracket(s), "/")
 	addr, err := netip.ParseAddr(host)
 	if err != nil || addr.Zone() != "" {
 		return netip.Prefix{}, fmt.Errorf("bad network %s", quoteShort(s))
@@ -99,14 +95,27 @@ func ParseNetwork(s string) (netip.Prefix, error) {
 	if !hasBits {
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
-	p, err := netip.ParsePrefix(host + "/" + bits)
-	if err != nil {
+	p, err := netip.ParsePrefix(host + "/" + cmp.Or(strings.TrimLeft(bits, "0"), "0"))
+	if err != nil || bits == "" {
 		return netip.Prefix{}, fmt.Errorf("bad prefix length in %s", quoteShort(s))
 	}
 	if p != p.Masked() {
 		return netip.Prefix{}, fmt.Errorf("bits are set behind the prefix of %s, perhaps %s is meant", quoteShort(s), p.Masked())
 	}
 	return p, nil
+}
+
+// unbracket takes the brackets off "[2001:db8::]/32" and "[2001:db8::/32]".
+func unbracket(s string) string {
+	inner, ok := strings.CutPrefix(s, "[")
+	if !ok {
+		return s
+	}
+	inner, rest, ok := strings.Cut(inner, "]")
+	if !ok || rest != "" && rest[0] != '/' {
+		return s
+	}
+	return inner + rest
 }
 
 // Lookup returns the result of the first rule whose network holds the address.
@@ -117,8 +126,8 @@ func (t *CIDR) Lookup(_ context.Context, key string) (value string, ok bool, err
 		return "", false, nil
 	}
 	for i := 0; i < len(t.rules); i++ {
-		r := &t.rules[i]
-		holds := contains(r.pattern, addr) != r.negate
+		r := (*networkRule)(&t.rules[i])
+		holds := r.holds(addr)
 		switch {
 		case r.block && !holds:
 			i = r.end - 1
@@ -139,8 +148,17 @@ func parseAddr(key string) (netip.Addr, bool) {
 	return addr.WithZone(""), err == nil
 }
 
-func contains(p netip.Prefix, addr netip.Addr) bool {
-	return p.Contains(addr) || addr.Is4In6() && p.Contains(addr.Unmap())
+// networkRule is a rule of a cidr table.
+type networkRule rule[netip.Prefix]
+
+// holds reports whether the rule applies to addr. A rule for IPv4 says nothing
+// of IPv6, even when it is negated, and the other way round.
+func (r *networkRule) holds(addr netip.Addr) bool {
+	same := r.pattern.Addr().Is4() == addr.Is4()
+	if same && r.pattern.Contains(addr) != r.negate {
+		return true
+	}
+	return addr.Is4In6() && r.holds(addr.Unmap())
 }
 
 // FullKeyOnly returns true.

@@ -92,7 +92,7 @@ func (l *NetworkList) Lookup(_ context.Context, key string) (value string, ok bo
 		return "", false, nil
 	}
 	for i := range l.list {
-		if e := &l.list[i]; contains(e.network, addr) {
+		if e := &l.list[i]; e.network.Contains(addr) || addr.Is4In6() && e.network.Contains(addr.Unmap()) {
 			if e.out {
 				return "", false, nil
 			}

@@ -244,9 +244,16 @@ func (p *posix) escape(first bool) (string, error) {
 		return `[\t-\r ]`, nil
 	case c == 'S':
 		return `[^\t-\r ]`, nil
+	case !p.caseSensitive && 'a' <= c && c <= 'z':
+		// So the GNU C library has it: it compares the pattern's small letter
+		// with the key's capital one.
+		return never, nil
 	}
 	return literal(c), nil
 }
+
+// never is a pattern for a byte that there is not.
+const never = `[^\x00-\x{10FFFF}]`
 
 // literal returns a pattern for one byte.
 func literal(c byte) string { return regexp.QuoteMeta(string(wide(c))) }

@@ -1,0 +1,208 @@
+package lookup_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mtakit/mtakit/lookup"
+)
+
+// postmap is the real one, with a configuration of its own.
+type postmap struct {
+	program string
+	dir     string // of the configuration
+	bytes   string // of one that takes keys that are not UTF-8
+}
+
+func newPostmap(t *testing.T) *postmap {
+	t.Helper()
+	program, err := exec.LookPath("postmap")
+	if err != nil {
+		program, err = exec.LookPath("/usr/sbin/postmap")
+	}
+	if err != nil {
+		absent(t, "postmap", "postfix")
+	}
+	p := &postmap{program, t.TempDir(), t.TempDir()}
+	p.configure(t, p.dir, "yes")
+	p.configure(t, p.bytes, "no")
+	return p
+}
+
+func (p *postmap) configure(t *testing.T, dir, utf8 string) {
+	t.Helper()
+	// Any owner and group will do: nothing is written.
+	conf := "compatibility_level = 3.6\nmail_owner = postfix\nsetgid_group = postdrop\n" +
+		"queue_directory = " + dir + "\ndata_directory = " + dir + "\nsmtputf8_enable = " + utf8 + "\n"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.cf"), []byte(conf), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "master.cf"), nil, 0o644))
+}
+
+// absent skips a test that needs a program.
+func absent(t *testing.T, program, debian string) {
+	t.Helper()
+	text := fmt.Sprintf("%s is absent: apt-get install --no-install-recommends %s", program, debian)
+	if os.Getenv("MTAKIT_REQUIRE") == "all" {
+		t.Fatal(text)
+	}
+	t.Skip(text)
+}
+
+// query asks for keys, which hold no line ends, and returns what is found.
+func (p *postmap) query(t *testing.T, kind, text string, keys []string) map[string]string {
+	t.Helper()
+	path := filepath.Join(p.dir, "table")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	// postmap waits for a file that has only just been written.
+	old := time.Now().Add(-time.Hour)
+	require.NoError(t, os.Chtimes(path, old, old))
+	dir := p.dir
+	if !utf8.ValidString(strings.Join(keys, "")) {
+		dir = p.bytes
+	}
+	cmd := exec.CommandContext(t.Context(), p.program, "-c", dir, "-q", "-", kind+":"+path)
+	cmd.Stdin = strings.NewReader(strings.Join(keys, "\n") + "\n")
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && (!assert.ErrorAs(t, err, &exit) || strings.Contains(stderr.String(), "fatal:")) {
+		t.Fatalf("postmap: %v: %s", err, stderr.String())
+	}
+	answers := map[string]string{}
+	for line := range strings.Lines(out.String()) {
+		for _, key := range keys {
+			if value, ok := strings.CutPrefix(line, key+"\t"); ok {
+				answers[key] = strings.TrimSuffix(value, "\n")
+			}
+		}
+	}
+	return answers
+}
+
+// agree compares a table with postmap's answers. Postfix takes an empty value
+// for none.
+func (p *postmap) agree(t *testing.T, kind, text string, table lookup.LookupTable, keys []string) {
+	t.Helper()
+	want := p.query(t, kind, text, keys)
+	for _, key := range keys {
+		got, _, err := table.Lookup(t.Context(), key)
+		require.NoError(t, err)
+		if !assert.Equal(t, want[key], got, "%s, key %q in\n%s", kind, key, text) {
+			return
+		}
+	}
+}
+
+var postmapTables = []struct{ name, kind, text, keys string }{
+	{"trap of flag i", "regexp", "/^date:.*$/i REJECT\n", "Date: x|date: x|DATE: x|xdate: x"},
+	{"substitution", "regexp", "/^subject: *(.*)$/ got $1 and ${1}x $(1) $$\n/(a)(b)?(c)?/ <$1-$2-$3>\n",
+		"Subject: hello|ac|ab|abc|a|b"},
+	{"substitution that is wrong", "regexp", "/(a)/ $2\n/(b)/ $1x\n!/(c)/ $1\n/(d)/ $\n/(d)/ ${1\n/e/ fine\n", "a|b|c|d|e|ab"},
+	{"negation", "regexp", "!/a/ no a\n!!/b/ twice\n! /c/ spaces\n", "a|b|abc|ac|x"},
+	{"if", "regexp", "if /^a/\n/b/ ab\nif !/c/\n/d/ ad without c\nendif\n/c/ ac\nendif\n/./ rest\n", "ab|ad|acd|ac|xb|a|acb"},
+	{"if in other ways", "regexp", "IF !/a/\n/b/ b without a\nEndIf text\nif/c/\n/d/ cd\nendif\nendif\n", "b|ab|cd|d"},
+	{"if without endif", "regexp", "/x/ x\nif /a/\n/b/ b\n", "x|ab|b"},
+	{"bad if", "regexp", "if /a(/\n/b/ b\nendif\n/c/ c\n", "b|ab|c"},
+	{"double pattern", "regexp", "/a/!/b/ a not b\n/c/i!/d/i c not d\n/e/!!/f/ e and f\n", "a|ab|c|C|cd|cD|e|ef"},
+	{"no result", "regexp", "/a/\n/b/ b\n", "a|b"},
+	{"delimiters", "regexp", "|a/b| bar\n%c% percent\n/d\\/e/ slash\n/f\n/g/q flag\n/h/ h\n:i: colon\n", "a/b|c|d/e|f|g|h|i"},
+	{"longest", "regexp", "/^(a|ab|abc)/ <$1>\n/x(y+?)/ <$1>\n", "abcd|ab|xyyy"},
+	{"brackets", "regexp", "/^[]a]$/ 1\n/^[^]b]$/ 2\n/^[\\]$/ 3\n/^[[:digit:]x-z]+$/ 4\n/^[-.]+$/ 5\n/[[:nope:]]/ 6\n/[z-a]/ 7\n/[[.hyphen.]]/ 8\n",
+		"]|a|b|\\|12xz|-.|-"},
+	{"intervals", "regexp", "/^a{2}$/ 2\n/^b{1,2}$/ 1-2\n/^c{,2}$/ 0-2\n/^d{2,}$/ 2+\n/^e{x}$/ bad\n/^f{2$/ bad\n/^g{3,1}$/ bad\n/^h**$/ stars\n/^i{2}{3}$/ six\n",
+		"aa|a|b|bb|bbb|c|cc|ccc|dd|ddd|e{x}|f{2|ggg|hh|iiiiii|ii"},
+	{"specials", "regexp", "/*a/ bad\n/a|*b/ bad\n/(*c)/ bad\n/d)/ paren\n/(e/ bad\n/()f/ empty\n/g||h/ empty\n/^i(|j)$/ alt\n",
+		"a|b|c|d)|(e|f|i|ij|k"},
+	{"escapes", "regexp", "/^\\d+$/ letters d\n/^\\w+@$/ words\n/\\<foo\\>/ word\n/^\\s$/ space\n/^a\\.b$/ dot\n/^\\W$/ nonword\n/\\bbar\\B/ b\n",
+		"dd|12|ab_1@|a foo b|afoob|x y|a.b|axb|-|bars|bar"},
+	{"basic", "regexp", "/^a+$/x plus\n/^b\\+$/x more\n/^\\(c\\)\\{2\\}$/x <$1>\n/^*d$/x star\n/e^f$g/x inside\n/^(h)$/x parens\n/^i\\|j$/x bar\n",
+		"a+|aa|bb|cc|*d|e^f$g|(h)|h|i|j"},
+	{"bytes", "regexp", "/^gr\xc3\xbc.e$/ eszett is two bytes\n/^gr\xc3\xbc..e$/ found\n/^[\xe4-\xef]$/ range\n/^\xc3\x84$/ upper\n/^(.)\xff/ <$1>\n",
+		"gr\xc3\xbc\xc3\x9fe|\xe5|\xc3\xa4|\xc3\x84|\xfe\xff"},
+	{"continuation", "regexp", "/a/ one\n  two\n# c\n   three\n/b/\n b\n", "a|b"},
+	{"words", "regexp", "ifx /a/\nfoo\n/a/ a\nendifx\n", "a"},
+
+	{"networks", "cidr", "192.168.1.1 host\n192.168.0.0/16 net\n10.0.0.1/8 bits\n10.0.0.0/33 len\n[::1]/128 v6\n[2001:db8::]/32 net6\n[2001:db8:1::1] x\n!172.16.0.0/12 not\n",
+		"192.168.1.1|192.168.2.1|10.0.0.1|::1|2001:db8::5|172.16.0.1|8.8.8.8|host.example|[::1]|fe80::1|1.2.3"},
+	{"blocks", "cidr", "if 10.0.0.0/8\n10.1.0.0/16 one\n!10.2.0.0/16 not two\nendif\n!!1.2.3.4 twice\nif !5.0.0.0/8\n6.6.6.6 six\nendif x\n127.0.0.0/8\n010.0.0.1 octal\n1.2.3 short\n",
+		"10.1.1.1|10.2.2.2|10.3.3.3|1.2.3.4|6.6.6.6|127.0.0.1|8.0.0.1"},
+	{"every one", "cidr", "::/0 six\n0.0.0.0/0 four\n", "1.2.3.4|::|ffff::1|x"},
+	{"odd networks", "cidr", "[1.2.3.0]/24 brackets\n[1.2.4.0/24] outside\n1.2.5.0/024 zero\n1.2.6.0/ none\n1.2.7.0/-1 minus\n1.2.8.0/24x x\nendif\nfoo bar\nif 9.0.0.0/8\n9.9.9.9 nine\n",
+		"1.2.3.4|1.2.4.4|1.2.5.4|1.2.6.0|1.2.7.0|1.2.8.1|9.9.9.9|9.1.1.1"},
+
+	{"text", "texthash", "  leading zero\n# c\nkey   value with spaces \t \n\"quoted key\" v1\nUPPER Val\ndup one\ndup two\nnovalue\ncont a\n# mid\n  b\n\n   c\nunbal\"anced x\nbs\\ key v\ncolon: v\ncrlf val\r\nlast # hash\nend nofinal",
+		"leading|key|\"quoted key\"|quoted key|upper|UPPER|dup|novalue|cont|unbal\"anced|bs\\ key|colon|colon:|crlf|last|end"},
+	{"tabs", "texthash", "tab\tv\tw\n\xef\xbb\xbfbom v\n", "bom|tab"},
+	{"other letters", "texthash", "gr\xc3\xbc\xc3\x9fe v\n\xc3\x84B w\n\xce\xa3\xce\x9f\xce\xa3 s\n", "GR\xc3\x9c\xc3\x9fE|\xc3\xa4b|\xc3\x84b|\xcf\x83\xce\xbf\xcf\x82"},
+	{"empty", "texthash", "", "x"},
+	{"comments", "texthash", "#a b\n   # c d\n\n\n \t\n", "a|c|#a|#"},
+}
+
+func openText(t *testing.T, kind, text string) lookup.LookupTable {
+	t.Helper()
+	switch kind {
+	case "regexp":
+		table, problems := lookup.ParseRegexp("table", text)
+		t.Log(problems)
+		return table
+	case "cidr":
+		table, problems := lookup.ParseCIDR("table", text, lookup.Options{})
+		t.Log(problems)
+		return table
+	}
+	table, problems := lookup.ParseHash("table", text, lookup.Options{})
+	t.Log(problems)
+	return table
+}
+
+func TestPostmap(t *testing.T) {
+	t.Parallel()
+	p := newPostmap(t)
+	for _, c := range postmapTables {
+		t.Run(c.kind+" "+c.name, func(t *testing.T) {
+			p.agree(t, c.kind, c.text, openText(t, c.kind, c.text), strings.Split(c.keys, "|"))
+		})
+	}
+}
+
+// TestPostmapRandom makes patterns of a small alphabet, in which everything
+// meets everything.
+func TestPostmapRandom(t *testing.T) {
+	t.Parallel()
+	p := newPostmap(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	tokens := []string{"a", "b", "c", "A", ".", "*", "+", "?", "|", "(", ")", "(", ")", "^", "$", "[ab]", "[^a]", "[", "]", "{1,2}", "{", "}", "{2}", "\\.", "\\(", "-", "[[:alpha:]]", "[b-c]", "\\w"}
+	keyTokens := []string{"a", "b", "c", "A", "B", ".", "-", "(", "]", "{", "*"}
+	pick := func(from []string, most int) string {
+		var b strings.Builder
+		for range 1 + r.IntN(most) {
+			b.WriteString(from[r.IntN(len(from))])
+		}
+		return b.String()
+	}
+	for range 60 {
+		var text strings.Builder
+		for n := range 25 {
+			fmt.Fprintf(&text, "/%s/%s rule %d\n", pick(tokens, 7), []string{"", "", "i", "x", "m"}[r.IntN(5)], n)
+		}
+		keys := make([]string, 0, 30)
+		for range 30 {
+			keys = append(keys, pick(keyTokens, 6))
+		}
+		p.agree(t, "regexp", text.String(), openText(t, "regexp", text.String()), keys)
+		if t.Failed() {
+			return
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package lookup
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Dialect is how a database writes placeholders and strings.
+type Dialect int
+
+// The dialects of SQL.
+const (
+	MySQL      Dialect = iota // ?, and a backslash escapes in strings; MariaDB too
+	PostgreSQL                // $1
+	SQLite                    // ?
+)
+
+// statement is a query whose expansions have become bound arguments.
+type statement struct {
+	text string
+	args []template
+}
+
+// parseStatement reads a query template. A string that holds expansions,
+// '%u@%d', becomes one placeholder, bound to the string as it would have been;
+// an expansion outside of strings becomes one of its own.
+func parseStatement(query string, d Dialect) (statement, error) {
+	p := statementParser{in: query, dialect: d}
+	for p.in != "" {
+		if err := p.step(); err != nil {
+			return statement{}, fmt.Errorf("query %s: %w", quoteShort(query), err)
+		}
+	}
+	return statement{text: p.out.String(), args: p.args}, nil
+}
+
+type statementParser struct {
+	dialect Dialect
+	in      string
+	out     strings.Builder
+	args    []template
+}
+
+// step reads one string, comment, expansion or byte.
+func (p *statementParser) step() error {
+	switch c := p.in[0]; {
+	case c == '\'' || c == '"':
+		return p.quoted(c)
+	case c == '`':
+		return p.verbatim(1, "`")
+	case strings.HasPrefix(p.in, "--"), c == '#' && p.dialect == MySQL:
+		return p.verbatim(1, "\n")
+	case strings.HasPrefix(p.in, "/*"):
+		return p.verbatim(2, "*/")
+	case c == '%':
+		return p.expansion()
+	case c == '?' && p.dialect != PostgreSQL, c == '$' && p.dialect == PostgreSQL:
+		return fmt.Errorf("%q cannot stand outside of strings", c)
+	default:
+		p.copy(1)
+		return nil
+	}
+}
+
+func (p *statementParser) copy(n int) {
+	p.out.WriteString(p.in[:n])
+	p.in = p.in[n:]
+}
+
+// verbatim copies what can hold no argument: a quoted name, a comment.
+func (p *statementParser) verbatim(opening int, closing string) error {
+	n := len(p.in)
+	if i := strings.Index(p.in[opening:], closing); i >= 0 {
+		n = opening + i + len(closing)
+	}
+	t, err := parseTemplate(p.in[:n])
+	if err != nil {
+		return err
+	}
+	if t.expands() {
+		return fmt.Errorf("expansion in a name or comment: %s", quoteShort(p.in[:n]))
+	}
+	p.out.WriteString(t[0].text)
+	p.in = p.in[n:]
+	return nil
+}
+
+// expansion reads one that stands outside of strings.
+func (p *statementParser) expansion() error {
+	t, err := parseTemplate(p.in[:min(2, len(p.in))])
+	if err != nil {
+		return err
+	}
+	p.in = p.in[2:]
+	if !t.expands() {
+		p.out.WriteByte('%')
+		return nil
+	}
+	if p.in != "" && (isWord(p.in[0]) || p.in[0] == '%') || p.behindWord() {
+		return errors.New("an expansion cannot be part of a name or number")
+	}
+	p.bind(t)
+	return nil
+}
+
+func isWord(c byte) bool { return isAlnum(c) || c == '_' || c == '$' || c >= 0x80 }
+
+// behindWord reports whether what was written ends with a word, such as the
+// prefix in E'...'.
+func (p *statementParser) behindWord() bool {
+	s := p.out.String()
+	return s != "" && isWord(s[len(s)-1])
+}
+
+// quoted reads a string.
+func (p *statementParser) quoted(quote byte) error {
+	n, body, err := p.unquote(quote)
+	if err != nil {
+		return err
+	}
+	t, err := parseTemplate(body)
+	if err != nil {
+		return err
+	}
+	if !t.expands() {
+		whole, _ := parseTemplate(p.in[:n]) // %% as everywhere; the same escapes
+		p.out.WriteString(whole[0].text)
+		p.in = p.in[n:]
+		return nil
+	}
+	if p.behindWord() {
+		return fmt.Errorf("expansion in a string with a prefix: %s", quoteShort(p.in[:n]))
+	}
+	p.in = p.in[n:]
+	p.bind(t)
+	return nil
+}
+
+// unquote returns how long the string is that the query goes on with, and what
+// it means.
+func (p *statementParser) unquote(quote byte) (n int, body string, err error) {
+	var b strings.Builder
+	for i := 1; i < len(p.in); i++ {
+		switch c := p.in[i]; {
+		case c == '\\' && p.dialect == MySQL && i+1 < len(p.in):
+			i++
+			b.WriteString(unescape(p.in[i]))
+		case c != quote:
+			b.WriteByte(c)
+		case i+1 < len(p.in) && p.in[i+1] == quote:
+			i++
+			b.WriteByte(quote)
+		default:
+			return i + 1, b.String(), nil
+		}
+	}
+	return 0, "", errors.New("a string does not end")
+}
+
+// unescape returns what a backslash and c stand for in a string of MySQL. \%
+// and \_ keep their backslash: they are escapes of LIKE.
+func unescape(c byte) string {
+	const from, to = "0bnrtZ", "\x00\b\n\r\t\x1a"
+	if i := strings.IndexByte(from, c); i >= 0 {
+		return to[i : i+1]
+	}
+	if c == '%' || c == '_' {
+		return `\` + string(c)
+	}
+	return string(c)
+}
+
+func (p *statementParser) bind(t template) {
+	p.args = append(p.args, t)
+	if p.dialect == PostgreSQL {
+		p.out.WriteString("$" + strconv.Itoa(len(p.args)))
+		return
+	}
+	p.out.WriteByte('?')
+}
+
+// expand returns the arguments for a key. false means that the key lacks a part
+// that the query wants: there is nothing to ask.
+func (s statement) expand(key subject) (args []any, ok bool) {
+	for _, t := range s.args {
+		arg, ok := t.expand(key, key)
+		if !ok {
+			return nil, false
+		}
+		args = append(args, arg)
+	}
+	return args, true
+}

@@ -1,0 +1,106 @@
+package lookup
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A template is a text with %-expansions in it, in the language of
+// mysql_table(5).
+type template []expansion
+
+// expansion is a literal text, or a letter that stands for something.
+type expansion struct {
+	text string
+	what byte // 0 for text; one of s u d S U D 1-9
+}
+
+// parseTemplate reads a template. %% is a percent sign.
+func parseTemplate(s string) (template, error) {
+	var (
+		t    template
+		text strings.Builder
+	)
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			text.WriteByte(s[i])
+			continue
+		}
+		i++
+		switch {
+		case i == len(s):
+			return nil, fmt.Errorf("%q ends with a percent sign", s)
+		case s[i] == '%':
+			text.WriteByte('%')
+		case strings.IndexByte("sudSUD123456789", s[i]) >= 0:
+			t = append(t, expansion{text: text.String()}, expansion{what: s[i]})
+			text.Reset()
+		default:
+			return nil, fmt.Errorf("unknown expansion %q in %s", s[i-1:i+1], quoteShort(s))
+		}
+	}
+	return append(t, expansion{text: text.String()}), nil
+}
+
+// expands reports whether there is anything but text in it.
+func (t template) expands() bool { return len(t) > 1 }
+
+// subject is what is put in place of the expansions.
+type subject struct {
+	whole, user, domain string
+	qualified           bool // there is an "@"
+}
+
+func newSubject(s string) subject {
+	at := strings.LastIndexByte(s, '@')
+	if at < 0 {
+		return subject{whole: s, user: s}
+	}
+	return subject{whole: s, user: s[:at], domain: s[at+1:], qualified: true}
+}
+
+// expand fills the template in: s u d with parts of value, the others with
+// parts of key. false means that one of the parts is missing.
+func (t template) expand(value, key subject) (string, bool) {
+	var b strings.Builder
+	for _, e := range t {
+		if e.what == 0 {
+			b.WriteString(e.text)
+			continue
+		}
+		s, ok := e.of(value, key)
+		if !ok {
+			return "", false
+		}
+		b.WriteString(s)
+	}
+	return b.String(), true
+}
+
+func (e expansion) of(value, key subject) (string, bool) {
+	switch e.what {
+	case 's':
+		return value.whole, true
+	case 'S':
+		return key.whole, true
+	case 'u':
+		return value.user, value.user != ""
+	case 'U':
+		return key.user, key.user != ""
+	case 'd':
+		return value.domain, value.domain != ""
+	case 'D':
+		return key.domain, key.domain != ""
+	}
+	return key.component(int(e.what - '0'))
+}
+
+// component returns the n-th label of the domain, counted from its end.
+func (s subject) component(n int) (string, bool) {
+	labels := strings.Split(s.domain, ".")
+	if s.domain == "" || n > len(labels) {
+		return "", false
+	}
+	label := labels[len(labels)-n]
+	return label, label != ""
+}
