@@ -20,6 +20,11 @@ func (m *Manager) pump() {
 
 // deliver makes one delivery and records what came of it.
 func (m *Manager) deliver(v *delivery) {
+	if v.run.withdraw(len(v.index)) {
+		m.leave(v, nil, true)
+		v.run.release()
+		return
+	}
 	results, fell := m.call(v)
 	site := m.note(v, results)
 	// A place is not kept while results go to disk, or slow disks would look like
@@ -140,13 +145,14 @@ func (m *Manager) note(v *delivery, results []mtakit.Result) (site *mtakit.Resul
 	return site
 }
 
-// leave gives the place of a delivery free and learns from it.
+// leave gives the place of a delivery free and learns from it, unless it ended
+// in a way that says nothing of the site.
 func (m *Manager) leave(v *delivery, site *mtakit.Result, fell bool) {
 	d := v.destination
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case fell || m.deliverCtx.Err() != nil: // it says nothing of the site
+	case fell || m.deliverCtx.Err() != nil:
 	case site == nil:
 		d.succeeded()
 		m.wakeSleepers(d)

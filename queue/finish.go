@@ -18,12 +18,17 @@ const panicLimit = 3
 // goroutine that has set writing calls it, after the last delivery.
 func (r *run) finish() {
 	now := time.Now()
-	r.expire(now)
-	accept, told, err := r.notices(now)
+	r.mu.Lock()
+	order, reason := r.order, r.reason
+	r.mu.Unlock()
+	if order == orderNone {
+		r.expire(now)
+	}
+	accept, told, err := r.notices(now, order)
 	if err != nil {
 		r.m.log().Error("writing a notification", "id", r.stored.ID, "error", err)
 	}
-	c := r.conclude(now, told)
+	c := r.conclude(now, told, order, reason)
 	ids, err := r.commitIDs(accept, c)
 	if err != nil && len(accept) > 0 {
 		// There may be room for the results where there is none for a notification:
@@ -33,7 +38,7 @@ func (r *run) finish() {
 			r.m.unreserve(a)
 		}
 		accept, ids = nil, nil
-		c = r.conclude(now, told.undo(r))
+		c = r.conclude(now, told.undo(r), order, reason)
 		err = r.commit(nil, c)
 	}
 	if err != nil && !isNotFound(err) {
@@ -74,8 +79,8 @@ func reason(r *mtakit.Result) string {
 }
 
 // conclude says what is to be recorded at the end of the run, when those in
-// told have been told.
-func (r *run) conclude(now time.Time, told telling) Change {
+// told have been told and somebody has given an order.
+func (r *run) conclude(now time.Time, told telling, order order, hold string) Change {
 	c := Change{ID: r.stored.ID, Warned: told.warned}
 	open := false
 	for i := range told.index {
@@ -86,16 +91,13 @@ func (r *run) conclude(now time.Time, told telling) Change {
 			open = true
 		}
 	}
-	r.mu.Lock()
-	order, reason := r.order, r.reason
-	r.mu.Unlock()
 	if !open || order == orderRemove {
 		return Change{ID: c.ID, Remove: true}
 	}
 	c.Marks, c.Results = r.split(told.index)
 	c.Defer = true
 	c.Next = now.Add(r.m.retry(r.stored.Envelope, now))
-	c.Hold = reason
+	c.Hold = hold
 	if c.Hold == "" {
 		c.Hold = r.countPanic()
 	}

@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -53,6 +54,12 @@ func (a *agent) Deliver(_ context.Context, d *mtakit.Delivery) []mtakit.Result {
 	return results
 }
 
+func (a *agent) all() []call {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.calls)
+}
+
 // to returns the deliveries to one address.
 func (a *agent) to(address string) []call {
 	a.mu.Lock()
@@ -93,6 +100,12 @@ func serve(t *testing.T, m *queue.Manager) (stop func()) {
 	}
 	t.Cleanup(stop)
 	return stop
+}
+
+// sleep lets time go by, and everything that it brings come to rest.
+func sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 func send(t *testing.T, q queue.Queue, sender string, to ...string) string {
@@ -136,11 +149,11 @@ func TestDelivered(t *testing.T) {
 		id := send(t, m, "a@example.org", "b@example.net", "c@Example.NET", "d@example.com")
 		synctest.Wait()
 		assert.Nil(t, s.get(id))
-		require.Len(t, a.calls, 2, "equal destinations travel together")
+		require.Len(t, a.all(), 2, "equal destinations travel together")
 		assert.Equal(t, []string{"b@example.net", "c@Example.NET"}, a.to("b@example.net")[0].to)
 		assert.Equal(t, "example.net", a.to("b@example.net")[0].nexthop)
-		assert.Equal(t, "Subject: hello\r\n\r\nHi\r\n", a.calls[0].text)
-		assert.Equal(t, 1, a.calls[0].attempt)
+		assert.Equal(t, "Subject: hello\r\n\r\nHi\r\n", a.all()[0].text)
+		assert.Equal(t, 1, a.all()[0].attempt)
 	})
 }
 
@@ -191,7 +204,7 @@ func TestNullSenderIsNeverBounced(t *testing.T) {
 		send(t, m, "", "b@example.net")
 		send(t, m, "a@example.org", "b@example.net") // its notification bounces as well
 		synctest.Wait()
-		assert.Len(t, a.calls, 3)
+		assert.Len(t, a.all(), 3)
 		assert.Zero(t, s.len())
 	})
 }
@@ -207,7 +220,7 @@ func TestDoubleBounceToPostmaster(t *testing.T) {
 		send(t, m, "", "b@example.net")
 		synctest.Wait()
 		assert.Len(t, a.to("postmaster@example.org"), 1)
-		assert.Len(t, a.calls, 2, "and that is the end of it")
+		assert.Len(t, a.all(), 2, "and that is the end of it")
 		assert.Zero(t, s.len())
 	})
 }
@@ -271,7 +284,7 @@ func TestFiveDaysOfRetries(t *testing.T) {
 		serve(t, m)
 		start := time.Now()
 		send(t, m, "a@example.org", "b@example.net")
-		time.Sleep(6 * 24 * time.Hour)
+		sleep(6 * 24 * time.Hour)
 		calls := a.to("b@example.net")
 		require.Greater(t, len(calls), 90)
 		for i := 1; i < len(calls); i++ {
@@ -324,7 +337,7 @@ func TestWarning(t *testing.T) {
 			serve(t, m)
 			start := time.Now()
 			send(t, m, "a@example.org", "b@example.net")
-			time.Sleep(100 * time.Hour)
+			sleep(100 * time.Hour)
 			notices := a.to("a@example.org")
 			if !ours {
 				assert.Empty(t, notices)
@@ -349,9 +362,9 @@ func TestNotBeforeAndHold(t *testing.T) {
 			Recipients: []mtakit.Recipient{{Address: "later@example.net"}}})
 		held := sendEnvelope(t, m, &mtakit.Envelope{Sender: "a@example.org", Hold: "look at it",
 			Recipients: []mtakit.Recipient{{Address: "held@example.net"}}})
-		time.Sleep(9 * time.Hour)
-		assert.Empty(t, a.calls)
-		time.Sleep(61 * time.Minute)
+		sleep(9 * time.Hour)
+		assert.Empty(t, a.all())
+		sleep(61 * time.Minute)
 		require.Len(t, a.to("later@example.net"), 1)
 		assert.Equal(t, later, a.to("later@example.net")[0].at)
 		assert.Empty(t, a.to("held@example.net"))
@@ -419,7 +432,7 @@ func TestAgentMisbehaves(t *testing.T) {
 		assert.Equal(t, queue.Done, marks[0].State)
 		assert.Equal(t, queue.Pending, marks[1].State)
 		assert.NotEmpty(t, marks[1].Result.Diagnostic)
-		time.Sleep(10 * time.Minute)
+		sleep(10 * time.Minute)
 		assert.Zero(t, s.len())
 	})
 	many := queue.DeliveryAgentFunc(func(_ context.Context, d *mtakit.Delivery) []mtakit.Result {
@@ -455,7 +468,7 @@ func TestPanicHolds(t *testing.T) {
 		id := send(t, m, "a@example.org", "b@example.net")
 		synctest.Wait()
 		assert.Equal(t, "deferred", s.get(id).Queue)
-		time.Sleep(24 * time.Hour)
+		sleep(24 * time.Hour)
 		assert.Contains(t, s.get(id).Hold, "oops")
 		round := []mtakit.EventKind{mtakit.EventActive, mtakit.EventAttempt, mtakit.EventPanic, mtakit.EventDeferred}
 		want := append([]mtakit.EventKind{mtakit.EventQueued}, round...)

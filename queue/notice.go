@@ -27,7 +27,10 @@ func (t telling) undo(r *run) telling {
 // notices writes the notifications that the end of a run calls for: one for all
 // that failed, one for all whose success was to be told, one for the delay. On
 // an error there is none of them.
-func (r *run) notices(now time.Time) (accept []Accept, told telling, err error) {
+func (r *run) notices(now time.Time, order order) (accept []Accept, told telling, err error) {
+	if order == orderRemove {
+		return nil, telling{}, nil
+	}
 	var failed, succeeded, waiting []int
 	for i := range r.stored.Marks {
 		mark := &r.stored.Marks[i]

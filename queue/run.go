@@ -192,6 +192,19 @@ func (r *run) blocked(d *destination) {
 	r.site = d
 }
 
+// withdraw leaves n recipients of an ordered-away message without a result, and
+// reports whether it did.
+func (r *run) withdraw(n int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.order == orderNone {
+		return false
+	}
+	r.left -= n
+	r.mixed = true
+	return true
+}
+
 // advance records results, and ends the run when there is nothing left. Only
 // one goroutine at a time does it, so that no two commits change the same
 // message at once; results that come meanwhile are taken along.

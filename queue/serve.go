@@ -167,11 +167,7 @@ func (m *Manager) activate() (wait time.Duration, ok bool) {
 // begin has an entry that holds a place in the active queue opened and routed.
 // fresh says that its attempt is recorded already. Under mu, while serving.
 func (m *Manager) begin(e *entry, fresh bool) {
-	if e.site != nil {
-		delete(e.site.sleepers, e)
-		m.forget(e.site)
-		e.site = nil
-	}
+	m.unsleep(e)
 	m.help(func() { m.open(e, fresh) })
 }
 

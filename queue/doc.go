@@ -1,0 +1,88 @@
+// Package queue keeps mail until it is delivered or given up: what Postfix's
+// queue manager does, as a library.
+//
+// A Manager takes messages (it is a Queue), asks a Router where their
+// recipients are, has DeliveryAgents deliver them, tries again, and tells
+// senders of what failed. A Spool keeps it all on disk; queue/filespool is one,
+// queue/memspool is one for tests. queue/dsn writes the notifications,
+// queue/relay and maildir deliver.
+//
+// # Strategies
+//
+// Leaky bucket: at most ActiveLimit messages are in memory. Of the others the
+// manager knows no more than the time at which they are due, and it opens none
+// before.
+//
+// Slow start and feedback: a destination begins with Limits.Initial deliveries
+// at a time. Each success raises that by one up to Limits.Destination, each
+// failure of the site (not of the message) lowers it by one.
+//
+// Dead destinations: after a whole cohort of failures a site is left alone for
+// MinBackoff. Its mail is deferred without an attempt, "delivery temporarily
+// suspended".
+//
+// Round robin: transports take turns, in each its destinations, in each its
+// messages, and a big list gives way to other messages after each
+// Limits.Recipients of its recipients.
+//
+// No head-of-line blocking: a destination gets a further delivery only while it
+// has fewer than there are free ones. One silent site cannot hold every place,
+// however low the limits are.
+//
+// Exponential backoff: a message waits as long as it is old, between MinBackoff
+// and MaxBackoff, and up to an eighth longer at random. Nothing comes back
+// earlier than MinBackoff, but what waits for a site that has recovered: each
+// success there wakes two messages that were deferred for nothing else.
+//
+// Expiry: after Lifetime the sender gets a notification, with the reason of the
+// last attempt. Long before, if asked for, one warning.
+//
+// Null senders: mail from <> is never returned. It is dropped, with an event, or
+// the Postmaster is told; what goes to the Postmaster is never returned at all.
+//
+// # The states of a message
+//
+// The numbers are used in the comments of this package and of the spools.
+//
+//  1. Receiving. A Draft is written. A crash leaves nothing that counts.
+//  2. Accepted. Spool.Commit has returned: message, envelope and the name that
+//     finds them are on disk. From here on the message is delivered, or its
+//     sender told, or it stays visible. When there is room it becomes active at
+//     once, and "attempt 1, next at T" is part of the same step.
+//  3. Active. The number of the attempt and the time of the next one are
+//     recorded before anybody is asked, so that a message that crashes the
+//     program comes back at that time and not at once. After a restart a message
+//     with one started attempt is tried at once.
+//  4. Results. Each recipient that is done, or has failed, is marked as soon as
+//     that is known, while others go on. Done and failed recipients are never
+//     tried again. A failed one whose sender is to be told stays failed until he
+//     has been: a crash here leads to the notification after the restart.
+//  5. The end of the run. One step of the spool accepts the notification for all
+//     recipients that failed, marks them notified, and either removes the
+//     message (6) or defers it with its next time (7). If there is no room for
+//     the notification, the results alone are recorded, and it is tried at the
+//     end of the next run.
+//  6. Gone.
+//  7. Deferred, until its time has come: then 3.
+//  8. Held, until somebody releases it: then 3. A message over which an agent
+//     panicked three times gets here.
+//  9. Corrupt: moved out of the way by the spool, with the reason.
+//
+// A message may be delivered twice if the program is killed between the answer
+// of a remote server (or the file in the Maildir) and state 4.
+//
+// # Use
+//
+//  1. Open a spool.
+//  2. Fill a Manager: Spool, Router, Agents.
+//  3. Call Serve in a goroutine of its own, and give the Manager to whatever
+//     receives mail: smtpserver.Intake, a Maildrop.
+//  4. Call Shutdown, and then close the spool.
+//
+// # Caveats
+//
+// The manager is alone with its spool: tools change messages through Hold,
+// Release, Remove, Retry and Flush. How often a message made an agent panic, and
+// what is known of destinations, is forgotten at a restart. Notifications come in
+// one language and one form.
+package queue

@@ -1,0 +1,290 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/mtakit/mtakit"
+)
+
+// ErrBusy is wrapped when a message is just being made active or changed by
+// somebody else; a moment later it is not.
+var ErrBusy = errors.New("queue: message is busy")
+
+// Flush makes everything due that waits for a next attempt. What is held stays
+// held, and what is to be sent later waits for its time.
+func (m *Manager) Flush(context.Context) error {
+	m.setup()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	// Entries leave the heap's order together, so it need not be mended.
+	for _, e := range m.waiting {
+		e.due = 0
+	}
+	m.revive(func(*destination) bool { return true })
+	m.kick()
+	return nil
+}
+
+// revive makes dead destinations alive. Under mu.
+func (m *Manager) revive(which func(*destination) bool) {
+	for _, t := range m.line.transports {
+		for _, d := range t.destinations {
+			if d.dead && which(d) {
+				d.reset()
+			}
+		}
+	}
+}
+
+// FlushSite makes due what waits for recipients in a domain ("example.org"), or
+// below it when it begins with a dot (".example.org"). It opens every message
+// that waits.
+func (m *Manager) FlushSite(ctx context.Context, site string) error {
+	m.setup()
+	site = strings.ToLower(site)
+	m.mu.Lock()
+	m.revive(func(d *destination) bool { return inSite(d.key, site) })
+	m.mu.Unlock()
+	for e, err := range m.Spool.Entries(ctx) {
+		if _, corrupt := asCorrupt(err); corrupt {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("queue: flushing %s: %w", site, err)
+		}
+		if err := m.flushIfFor(ctx, e.ID, site); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Manager) flushIfFor(ctx context.Context, id, site string) error {
+	if !m.isWaiting(id) {
+		return nil
+	}
+	s, err := m.Spool.Open(ctx, id)
+	if _, corrupt := asCorrupt(err); corrupt || isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("queue: flushing %s: %w", site, err)
+	}
+	for i := range s.Marks {
+		if s.Marks[i].State == Pending && inSite(domain(s.Envelope.Recipients[i].Address), site) {
+			m.due(id)
+			return nil
+		}
+	}
+	return nil
+}
+
+func inSite(domain, site string) bool {
+	return domain == site || strings.HasPrefix(site, ".") && strings.HasSuffix(domain, site)
+}
+
+func (m *Manager) isWaiting(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.entries[id]
+	return e != nil && e.run == nil && e.index >= 0
+}
+
+// due makes a message due that waits.
+func (m *Manager) due(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.entries[id]
+	if e == nil || e.run != nil || e.index < 0 {
+		return false
+	}
+	m.waiting.wait(e, 0)
+	m.kick()
+	return true
+}
+
+// Retry makes one message due that waits. It is ErrNotFound when no such message
+// waits, because it is active, on hold or gone.
+func (m *Manager) Retry(_ context.Context, id string) error {
+	m.setup()
+	if !m.due(id) {
+		return fmt.Errorf("%s: %w", id, ErrNotFound)
+	}
+	return nil
+}
+
+// Hold puts a message on hold. When it is active, that takes effect when the
+// attempt ends. It is ErrNotFound when there is no such message.
+func (m *Manager) Hold(ctx context.Context, id, reason string) error {
+	if reason == "" {
+		reason = "held"
+	}
+	changed, err := m.change(ctx, id, orderHold, Change{ID: id, Hold: reason})
+	if changed {
+		m.observe(mtakit.Event{Kind: mtakit.EventHeld, ID: id, Reason: reason})
+	}
+	return err
+}
+
+// Remove forgets a message, and nobody is told. When it is active, that takes
+// effect when the attempt ends. It is ErrNotFound when there is no such message.
+func (m *Manager) Remove(ctx context.Context, id string) error {
+	changed, err := m.change(ctx, id, orderRemove, Change{ID: id, Remove: true})
+	if changed {
+		m.observe(mtakit.Event{Kind: mtakit.EventRemoved, ID: id})
+	}
+	return err
+}
+
+// Release takes a message off hold and tries it at once. A message that is not
+// on hold is tried at once too. It is ErrNotFound when there is no such message.
+func (m *Manager) Release(ctx context.Context, id string) error {
+	m.setup()
+	if m.due(id) {
+		return nil
+	}
+	changed, err := m.change(ctx, id, orderNone, Change{ID: id, Release: true})
+	if !changed {
+		return err
+	}
+	m.observe(mtakit.Event{Kind: mtakit.EventReleased, ID: id})
+	return nil
+}
+
+// change records a change of a message that is not active, or leaves an order
+// with its run. changed says that it was recorded now.
+func (m *Manager) change(ctx context.Context, id string, o order, c Change) (changed bool, err error) {
+	m.setup()
+	e, r, err := m.claim(id)
+	if err != nil {
+		return false, err
+	}
+	if r != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.order, r.reason = o, c.Hold
+		return false, nil
+	}
+	_, err = m.Spool.Commit(ctx, nil, []Change{c})
+	m.unclaim(e, c, err)
+	if err != nil {
+		return false, fmt.Errorf("queue: %s: %w", id, err)
+	}
+	return true, nil
+}
+
+// claim takes a message out of the scheduler's hands, or returns the run of one
+// that is active. A message on hold gets an entry for as long as it is claimed.
+func (m *Manager) claim(id string) (*entry, *run, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.entries[id]
+	switch {
+	case e == nil:
+		e = &entry{id: id, index: -1}
+		m.entries[id] = e
+	case e.run != nil:
+		return nil, e.run, nil
+	case e.index < 0:
+		return nil, nil, fmt.Errorf("%s: %w", id, ErrBusy)
+	default:
+		m.waiting.take(e)
+	}
+	return e, nil, nil
+}
+
+// unclaim gives back what claim took.
+func (m *Manager) unclaim(e *entry, c Change, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case isNotFound(err) || err == nil && (c.Remove || c.Hold != ""):
+		m.unsleep(e)
+		delete(m.entries, e.id)
+		return
+	case err == nil && c.Release:
+		e.due = m.now()
+	}
+	m.waiting.wait(e, e.due)
+	m.kick()
+}
+
+// unsleep takes an entry from its destination's sleepers. Under mu.
+func (m *Manager) unsleep(e *entry) {
+	if e.site == nil {
+		return
+	}
+	delete(e.site.sleepers, e)
+	m.forget(e.site)
+	e.site = nil
+}
+
+// Entries yields every message, as Spool.Entries does, with the queue that it
+// is in now.
+func (m *Manager) Entries(ctx context.Context) iter.Seq2[Entry, error] {
+	m.setup()
+	return func(yield func(Entry, error) bool) {
+		for e, err := range m.Spool.Entries(ctx) {
+			if err == nil && m.isActive(e.ID) {
+				e.Queue = "active"
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+func (m *Manager) isActive(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.entries[id]
+	return e != nil && e.run != nil
+}
+
+// Status is a snapshot of the manager's work.
+type Status struct {
+	Active       int // messages in the active queue
+	Waiting      int // messages that wait for their next attempt, or for room
+	Deliveries   int // under way
+	Destinations []DestinationStatus
+}
+
+// DestinationStatus is a snapshot of one destination.
+type DestinationStatus struct {
+	Transport, Key string
+	Busy           int           // deliveries under way
+	Window         int           // how many it may have
+	Jobs           int           // messages in line for it
+	Sleepers       int           // messages that its recovery wakes
+	Dead           time.Duration // for how long it will not be tried; 0 means that it is not dead
+	Reason         string        // why it is dead
+}
+
+// Status returns a snapshot.
+func (m *Manager) Status() Status {
+	m.setup()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := Status{Active: m.active, Waiting: len(m.waiting), Deliveries: m.line.busy}
+	for _, t := range m.line.transports {
+		for _, d := range t.destinations {
+			s.Destinations = append(s.Destinations, d.status(m.now()))
+		}
+	}
+	return s
+}
+
+func (d *destination) status(now time.Duration) DestinationStatus {
+	s := DestinationStatus{Transport: d.transport.name, Key: d.key, Busy: d.busy, Window: d.window,
+		Jobs: d.jobs.len(), Sleepers: len(d.sleepers)}
+	if d.dead {
+		s.Dead, s.Reason = max(d.deadUntil-now, 0), reason(&d.last)
+	}
+	return s
+}
