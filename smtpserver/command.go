@@ -87,7 +87,7 @@ func (c *Conn) next() (cmd []byte, ok bool) {
 	case err != nil:
 		c.lost(err)
 		return nil, false
-	case l.bare && c.forbidBare():
+	case l.bare && !isForbidden(l.text) && c.forbidBare():
 		return nil, false
 	}
 	return l.text, true
@@ -157,7 +157,7 @@ func (c *Conn) run(text []byte) {
 	case len(verb) == 0:
 		c.reply(500, smtp.EnhancedCode{5, 5, 2}, "Error: bad syntax")
 		return
-	case forbidden(verb):
+	case isForbidden(verb):
 		c.log(slog.LevelInfo, "non-SMTP command", "line", string(text[:min(len(text), 100)]))
 		c.reply(221, smtp.EnhancedCode{2, 7, 0}, "Error: I can break rules, too")
 		c.ending = true
@@ -188,10 +188,14 @@ func (c *Conn) countJunk() {
 	}
 }
 
-// forbidden is Postfix's smtpd_forbidden_commands: a browser, a proxy, or what
-// is no command at all.
-func forbidden(verb []byte) bool {
+// isForbidden is Postfix's smtpd_forbidden_commands: a browser, a proxy, or what
+// is no command at all. It goes before all else, so that these end at once.
+func isForbidden(text []byte) bool {
+	var buf [12]byte
+	verb, _ := split(text, &buf)
 	switch string(verb) {
+	case "":
+		return false
 	case "CONNECT", "GET", "POST":
 		return true
 	}

@@ -94,10 +94,11 @@ func (m *message) next() error {
 		return m.refusal
 	}
 	piece, err := m.piece()
-	if err != nil {
+	m.account(piece)
+	// The refusal goes first: what was wrong may stand right before the end.
+	if m.refusal == nil && err != nil {
 		return err
 	}
-	m.account(piece)
 	if m.refusal != nil {
 		return m.refusal
 	}

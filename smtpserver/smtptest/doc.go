@@ -38,7 +38,7 @@
 //
 // # Caveats
 //
-// With -update a server that needs more than a quarter of a second for an answer
-// seems to be silent. The flag is defined by this package: a test binary that
+// With -update a server that needs more than three seconds for an answer seems to
+// be silent; outside of a bubble the wait for that silence makes it slow. The flag is defined by this package: a test binary that
 // has an -update of its own must not import it.
 package smtptest

@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "rewrite the S lines of dialogues with w
 
 const (
 	patience = 30 * time.Second       // for a line that must come
-	silence  = 250 * time.Millisecond // with -update: nothing more comes
+	silence  = 3 * time.Second  // with -update: nothing more comes
 )
 
 // Run plays the dialogue in file on connections that dial makes. A server that

@@ -76,7 +76,9 @@ func (s step) String() string {
 }
 
 // matches reports whether text is what pattern says; * stands for any text.
+// White space at the end of a line does not count: editors remove it from files.
 func matches(pattern, text string) bool {
+	text = strings.TrimRight(text, " ")
 	parts := strings.Split(pattern, "*")
 	if len(parts) == 1 {
 		return pattern == text
