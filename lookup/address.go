@@ -41,8 +41,10 @@ func (t *AddressTable) Lookup(ctx context.Context, key string) (value string, ok
 	}
 	a := splitAddress(key, t.Delimiters)
 	var s search
-	s.add(false, a.forms("@"+a.domain)...)
-	s.add(a.extension != "", a.plainForms("@"+a.domain)...)
+	if a.domain != "" {
+		s.add(false, a.forms("@"+a.domain)...)
+		s.add(a.extension != "", a.plainForms("@"+a.domain)...)
+	}
 	local, err := t.local(ctx, a)
 	if err != nil {
 		return "", false, err
