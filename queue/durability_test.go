@@ -1,0 +1,317 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/queue"
+)
+
+// world is a mail world with one recipient of each fate, and counts what
+// reaches whom.
+type world struct {
+	mu      sync.Mutex
+	reached map[string]int             // deliveries by address
+	told    map[string]map[string]bool // queue IDs of the notifications that name the address
+}
+
+func newWorld() *world {
+	return &world{reached: make(map[string]int), told: make(map[string]map[string]bool)}
+}
+
+var fates = []string{"ok1@example.net", "ok2@example.com", "bad1@example.net", "bad2@example.org", "second@example.com", "never@example.org"}
+
+func (w *world) Deliver(_ context.Context, d *mtakit.Delivery) []mtakit.Result {
+	var b strings.Builder
+	_, _ = d.Message.WriteTo(&b)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	results := make([]mtakit.Result, len(d.Recipients))
+	for i := range d.Recipients {
+		results[i] = w.deliver(d, i, b.String())
+		d.Report(i, results[i])
+	}
+	return results
+}
+
+func (w *world) deliver(d *mtakit.Delivery, i int, text string) mtakit.Result {
+	to := d.Recipients[i].Address
+	if d.Envelope.Sender == "" {
+		for _, address := range fates {
+			if strings.Contains(text, "Final-Recipient: rfc822; "+address) {
+				if w.told[address] == nil {
+					w.told[address] = make(map[string]bool)
+				}
+				w.told[address][d.ID] = true
+			}
+		}
+		return mtakit.Result{Outcome: mtakit.Delivered}
+	}
+	switch {
+	case strings.HasPrefix(to, "bad"):
+		return bounced("no such user")
+	case strings.HasPrefix(to, "never"), strings.HasPrefix(to, "second") && d.Attempt == 1:
+		return deferred("not now")
+	}
+	w.reached[to]++
+	return mtakit.Result{Outcome: mtakit.Relayed}
+}
+
+// check wants every recipient reached or its sender told, and nobody told twice.
+func (w *world) check(t *testing.T, s *spool, exactly bool, name string) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, address := range fates {
+		bad := strings.HasPrefix(address, "bad") || strings.HasPrefix(address, "never")
+		switch {
+		case bad:
+			assert.Len(t, w.told[address], 1, "%s: notifications for %s", name, address)
+			assert.Zero(t, w.reached[address], name)
+		case exactly:
+			assert.Equal(t, 1, w.reached[address], "%s: %s", name, address)
+		default:
+			assert.Positive(t, w.reached[address], "%s: %s", name, address)
+		}
+		if !bad {
+			assert.Empty(t, w.told[address], name)
+		}
+	}
+	assert.Zero(t, s.len(), name)
+	assert.Empty(t, s.races, "%s: commits that change the same message at the same time", name)
+}
+
+func run(t *testing.T, s *spool, w *world, while func(m *queue.Manager)) {
+	t.Helper()
+	m := manager(s, w)
+	m.Lifetime = 3 * time.Hour
+	done := make(chan error, 1)
+	go func() { done <- m.Serve(context.Background()) }()
+	synctest.Wait()
+	while(m)
+	require.NoError(t, m.Shutdown(context.Background()))
+	require.NoError(t, <-done)
+}
+
+// TestCrashAtEachCommit stops the world at each step of the spool: from then on
+// nothing can be recorded. Then a new manager takes the spool over.
+func TestCrashAtEachCommit(t *testing.T) {
+	t.Parallel()
+	for _, half := range []bool{false, true} { // half: the change is made and the error comes all the same
+		finished := false
+		for n := 2; !finished; n++ {
+			name := fmt.Sprintf("commit %d, half %t", n, half)
+			synctest.Test(t, func(t *testing.T) {
+				s, w := newSpool(), newWorld()
+				s.latency = time.Millisecond
+				finished = true
+				s.fail = func(i int, accept []queue.Accept, changes []queue.Change) error {
+					if i < n {
+						return nil
+					}
+					finished = false
+					if half && i == n && len(accept) == 0 {
+						for _, c := range changes {
+							s.change(c)
+						}
+					}
+					return errDisk
+				}
+				run(t, s, w, func(m *queue.Manager) {
+					send(t, m, "a@example.org", fates...)
+					sleep(5 * time.Hour)
+				})
+				s.fail = nil
+				run(t, s, w, func(*queue.Manager) { sleep(5 * time.Hour) })
+				w.check(t, s, false, name)
+			})
+		}
+	}
+}
+
+// TestDiskComesBack has some steps fail and the rest go well: nothing is
+// delivered twice, since nothing was forgotten.
+func TestDiskComesBack(t *testing.T) {
+	t.Parallel()
+	for n := 2; n < 14; n++ {
+		for _, count := range []int{1, 3} {
+			synctest.Test(t, func(t *testing.T) {
+				s, w := newSpool(), newWorld()
+				s.fail = func(i int, _ []queue.Accept, _ []queue.Change) error {
+					if i >= n && i < n+count {
+						return errDisk
+					}
+					return nil
+				}
+				run(t, s, w, func(m *queue.Manager) {
+					send(t, m, "a@example.org", fates...)
+					sleep(5 * time.Hour)
+				})
+				w.check(t, s, true, fmt.Sprintf("%d from %d on", count, n))
+			})
+		}
+	}
+}
+
+// TestNoRoomForNotifications lets only messages in that are small enough: the
+// results are recorded, and the sender is told when there is room again.
+func TestNoRoomForNotifications(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, w := newSpool(), newWorld()
+		var mu sync.Mutex
+		full := true
+		s.fail = func(_ int, accept []queue.Accept, changes []queue.Change) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if full && len(accept) > 0 && len(changes) > 0 {
+				return errors.New("no space")
+			}
+			return nil
+		}
+		run(t, s, w, func(m *queue.Manager) {
+			id := send(t, m, "a@example.org", fates...)
+			sleep(time.Second)
+			assert.Equal(t, queue.Failed, s.get(id).Marks[2].State)
+			assert.Equal(t, queue.Done, s.get(id).Marks[0].State)
+			assert.Empty(t, w.told["bad1@example.net"])
+			mu.Lock()
+			full = false
+			mu.Unlock()
+			sleep(5 * time.Hour)
+		})
+		w.check(t, s, true, "no room")
+	})
+}
+
+func TestRefusedAcceptanceLeavesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpool()
+		s.fail = func(int, []queue.Accept, []queue.Change) error { return errDisk }
+		m := manager(s, &agent{})
+		m.ActiveLimit = 1
+		serve(t, m)
+		synctest.Wait()
+		for range 3 {
+			d, err := m.Begin(t.Context(), 0)
+			require.NoError(t, err)
+			_, err = d.Commit(t.Context(), &mtakit.Envelope{Recipients: []mtakit.Recipient{{Address: "b"}}}, nil)
+			require.ErrorIs(t, err, errDisk)
+		}
+		assert.Zero(t, m.Status().Active, "no place in the active queue is lost")
+	})
+}
+
+// TestRestartInTheMiddle shuts down at each second of a long delivery.
+func TestRestartInTheMiddle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpool()
+		g := &gauge{takes: func(*mtakit.Delivery) time.Duration { return 10 * time.Second }}
+		for range 3 {
+			m := manager(s, g)
+			done := make(chan error, 1)
+			go func() { done <- m.Serve(context.Background()) }()
+			if s.next == 0 {
+				send(t, m, "a@example.org", "b@example.net")
+			}
+			sleep(time.Second)
+			assert.Equal(t, 1, m.Status().Deliveries, "an attempt that was cut off is made again at once")
+			require.NoError(t, m.Close())
+			require.NoError(t, <-done)
+			assert.Equal(t, queue.Pending, s.get("M1").Marks[0].State)
+			// As after a crash: what counts is that only one attempt was recorded.
+			s.stored["M1"].Attempts = 1
+		}
+		m := manager(s, g)
+		serve(t, m)
+		sleep(time.Minute)
+		assert.Len(t, g.all(), 1)
+		assert.Zero(t, s.len())
+	})
+}
+
+func TestShutdownLetsDeliveriesFinish(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpool()
+		g := &gauge{takes: func(*mtakit.Delivery) time.Duration { return 10 * time.Second }}
+		m := manager(s, g)
+		done := make(chan error, 1)
+		go func() { done <- m.Serve(context.Background()) }()
+		for i := range 10 {
+			send(t, m, "a@example.org", fmt.Sprintf("u%d@example.net", i))
+		}
+		sleep(time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		require.NoError(t, m.Shutdown(ctx))
+		require.NoError(t, <-done)
+		assert.Equal(t, 9*time.Second, time.Since(start))
+		assert.Len(t, g.all(), 5, "those under way, and no other")
+		assert.Equal(t, 5, s.len())
+		require.ErrorIs(t, m.Serve(context.Background()), queue.ErrClosed)
+		require.NoError(t, m.Shutdown(context.Background()), "twice does no harm")
+		send(t, m, "a@example.org", "late@example.net")
+		assert.Equal(t, 6, s.len(), "mail that comes late waits for the next start")
+	})
+}
+
+func TestShutdownBeforeServe(t *testing.T) {
+	t.Parallel()
+	m := manager(newSpool(), &agent{})
+	require.NoError(t, m.Shutdown(t.Context()))
+	require.NoError(t, m.Close())
+	require.ErrorIs(t, m.Serve(t.Context()), queue.ErrClosed)
+}
+
+func TestRecordedTimeHoldsAfterRestart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpool()
+		a := &agent{answer: func(*mtakit.Delivery, int) mtakit.Result { return deferred("later") }}
+		m := manager(s, a)
+		stop := serve(t, m)
+		id := send(t, m, "a@example.org", "b@example.net")
+		sleep(time.Second)
+		stop()
+		next := s.get(id).Next
+		m = manager(s, a)
+		serve(t, m)
+		sleep(time.Hour)
+		require.Greater(t, len(a.all()), 1)
+		assert.WithinDuration(t, next, a.all()[1].at, 0)
+	})
+}
+
+func TestAgentThatNeverEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		m := manager(newSpool(), queue.DeliveryAgentFunc(func(context.Context, *mtakit.Delivery) []mtakit.Result {
+			<-release
+			return nil
+		}))
+		done := make(chan error, 1)
+		go func() { done <- m.Serve(context.Background()) }()
+		send(t, m, "a@example.org", "b@example.net")
+		sleep(time.Second)
+		start := time.Now()
+		require.Error(t, m.Close())
+		assert.Equal(t, 10*time.Second, time.Since(start))
+		close(release)
+		require.NoError(t, <-done)
+	})
+}
