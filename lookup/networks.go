@@ -56,7 +56,7 @@ func ParseNetworks(file, text string, o Options) (*NetworkList, []error) {
 
 func (l *NetworkList) addLine(file string, line Line, bare string) error {
 	words := strings.FieldsFunc(line.Text, func(r rune) bool { return r == ',' || strings.ContainsRune(space, r) })
-	if len(words) > 1 && !isNetwork(words[1]) {
+	if len(words) > 1 && !seemsNetwork(words[1]) {
 		_, bare, _ = strings.Cut(line.Text, words[0])
 		bare = strings.Trim(bare, space+",")
 		words = words[:1]
@@ -69,11 +69,9 @@ func (l *NetworkList) addLine(file string, line Line, bare string) error {
 	return nil
 }
 
-func isNetwork(s string) bool {
-	_, s = negation(s)
-	_, err := ParseNetwork(s)
-	return err == nil
-}
+// seemsNetwork tells a second network from a value. A network with a fault in
+// it must not become the value of the one before.
+func seemsNetwork(s string) bool { return strings.ContainsAny(s, "!.:/[") }
 
 func (l *NetworkList) add(s, value string) error {
 	out, s := negation(s)
