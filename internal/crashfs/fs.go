@@ -1,0 +1,44 @@
+package crashfs
+
+import "io"
+
+// FS is a file system as a spool uses it. Names are paths with slashes. Errors
+// are, or wrap, fs.ErrNotExist, fs.ErrExist and the system's error numbers.
+type FS interface {
+	// Open opens a file with the os.O_ flags; a new one can be read by its
+	// owner only.
+	Open(name string, flag int) (File, error)
+	// Mkdir makes a directory; its parent exists.
+	Mkdir(name string) error
+	// Link gives a file a second name.
+	Link(name, second string) error
+	// Move gives a file another name, and fails with fs.ErrExist when there is
+	// a file of that name already.
+	Move(name, other string) error
+	// Replace is Move that puts the file in the place of an existing one.
+	Replace(name, other string) error
+	// Remove takes a name away.
+	Remove(name string) error
+	// List returns the names in a directory, in any order.
+	List(dir string) ([]string, error)
+	// SyncDir makes the names in a directory durable.
+	SyncDir(dir string) error
+	// Free returns how many bytes and files still fit. A file system that
+	// cannot run out of files says math.MaxUint64.
+	Free(dir string) (bytes, files uint64, err error)
+	// Lock creates and locks a file until it is closed or the process ends. It
+	// fails with fs.ErrExist when somebody has it locked, in this process or
+	// another one.
+	Lock(name string) (io.Closer, error)
+}
+
+// File is an open file.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Size() (int64, error)
+	Truncate(size int64) error
+	// Sync makes the file's bytes durable, not its names.
+	Sync() error
+}

@@ -1,0 +1,12 @@
+//go:build !linux
+
+package filespool
+
+import "math"
+
+func (disk) Move(name, other string) error { return linkMove(name, other) }
+
+// Free does not know: what does not fit is noticed when it is written.
+func (disk) Free(string) (bytes, files uint64, err error) {
+	return math.MaxUint64, math.MaxUint64, nil
+}

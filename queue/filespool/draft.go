@@ -1,0 +1,339 @@
+package filespool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/internal/crashfs"
+	"github.com/mtakit/mtakit/queue"
+)
+
+// draft is a message while it is received. Its content stands in buf behind
+// room for the head, so that a small message is one write; or, once it has a
+// file, in that file and buf holds what is not written to it yet.
+type draft struct {
+	spool *Spool
+	id    string
+	buf   []byte
+	taken int // of the spool's memory
+	size  int64
+	err   error
+	gone  bool
+
+	file    crashfs.File // nil while all of it is in buf
+	written int64        // content in file
+	sum     uint32       // of what is in file
+
+	message *mtakit.Message // what Message returned; its Header may have changed
+	body    *draftBody
+	header  []byte // as it was received
+}
+
+var errGone = errors.New("filespool: draft was committed or discarded before")
+
+// smallest is the buffer that a draft begins with.
+const smallest = 8 << 10
+
+// kept is the largest buffer that waits for the next draft.
+const kept = 64 << 10
+
+func (s *Spool) newDraft(size int64) *draft {
+	d := &draft{spool: s, id: s.ids.next(time.Now())}
+	if b, ok := s.buffers.Get().(*[]byte); ok && s.memory.take(cap(*b)) {
+		d.buf, d.taken = (*b)[:headSize], cap(*b)
+	} else if d.grow(int(min(max(size+size/16+2048, smallest), int64(s.MemoryPerDraft)))) {
+		d.buf = d.buf[:headSize]
+	}
+	return d
+}
+
+// grow makes the capacity of buf n bytes, if the spool has the memory.
+func (d *draft) grow(n int) bool {
+	n = max(n, 2*headSize)
+	if !d.spool.memory.take(n - d.taken) {
+		return false
+	}
+	d.taken = n
+	d.buf = append(make([]byte, 0, n), d.buf...)
+	return true
+}
+
+// Write appends to the message.
+func (d *draft) Write(p []byte) (int, error) {
+	switch {
+	case d.gone:
+		return 0, errGone
+	case d.err != nil:
+		return 0, d.err
+	case d.fits(len(p)):
+		d.buf = append(d.buf, p...)
+	default:
+		if d.err = d.spill(p); d.err != nil {
+			return 0, d.err
+		}
+	}
+	d.size += int64(len(p))
+	return len(p), nil
+}
+
+func (d *draft) fits(n int) bool {
+	need := len(d.buf) + n
+	if need <= cap(d.buf) {
+		return true
+	}
+	limit := d.spool.MemoryPerDraft + headSize
+	if d.file != nil || cap(d.buf) == 0 || need > limit {
+		return false
+	}
+	return d.grow(min(max(2*cap(d.buf), need), limit))
+}
+
+// spill writes what is in memory to the file, and then p when it is too long to
+// be kept in memory.
+func (d *draft) spill(p []byte) error {
+	if err := d.flush(); err != nil {
+		return err
+	}
+	if len(p) <= cap(d.buf) {
+		d.buf = append(d.buf, p...)
+		return nil
+	}
+	return d.put(p)
+}
+
+func (d *draft) flush() error {
+	pending := d.buf
+	if d.file == nil {
+		f, err := d.spool.FS.Open(d.spool.tmp.file(d.id), os.O_RDWR|os.O_CREATE|os.O_EXCL)
+		if err != nil {
+			return reply(fmt.Errorf("draft: %w", err))
+		}
+		d.file = f
+		pending = pending[min(headSize, len(pending)):]
+	}
+	d.buf = d.buf[:0]
+	return d.put(pending)
+}
+
+func (d *draft) put(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	if err := writeAll(d.file, p, headSize+d.written); err != nil {
+		return reply(fmt.Errorf("draft: %w", err))
+	}
+	d.sum = crc32.Update(d.sum, castagnoli, p)
+	d.written += int64(len(p))
+	return nil
+}
+
+// writeAll is WriteAt that takes a short write without an error for one.
+func writeAll(f crashfs.File, p []byte, off int64) error {
+	n, err := f.WriteAt(p, off)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return err
+}
+
+// Message returns what was written so far.
+func (d *draft) Message(context.Context) (*mtakit.Message, error) {
+	switch {
+	case d.gone:
+		return nil, errGone
+	case d.err != nil:
+		return nil, d.err
+	case d.message != nil:
+		return d.message, nil
+	}
+	var start []byte
+	if d.file == nil && len(d.buf) >= headSize {
+		start = d.buf[headSize:]
+	} else if start, d.err = d.reread(); d.err != nil {
+		return nil, d.err
+	}
+	h, n := mtakit.ParseHeader(start[:min(len(start), mtakit.MaxHeader)])
+	d.header = start[:n:n]
+	d.body = &draftBody{d, int64(n)}
+	d.message = &mtakit.Message{Header: h, Body: d.body}
+	return d.message, nil
+}
+
+// reread reads the part of the file that the header is in.
+func (d *draft) reread() ([]byte, error) {
+	if err := d.flush(); err != nil {
+		return nil, err
+	}
+	b, err := readAt(d.file, headSize, min(d.written, mtakit.MaxHeader))
+	return b, reply(err)
+}
+
+// draftBody is the content from off on.
+type draftBody struct {
+	d   *draft
+	off int64
+}
+
+func (b *draftBody) Size() int64 { return b.d.size - b.off }
+
+func (b *draftBody) Open() (io.ReadCloser, error) {
+	d := b.d
+	if d.gone {
+		return nil, errGone
+	}
+	if d.file == nil {
+		return mtakit.Bytes(d.buf[headSize+b.off : headSize+d.size]).Open()
+	}
+	return io.NopCloser(io.NewSectionReader(d.file, headSize+b.off, b.Size())), nil
+}
+
+// Commit makes the message durable.
+func (d *draft) Commit(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (string, error) {
+	ids, err := d.spool.Commit(ctx, []queue.Accept{{Draft: d, Envelope: env, Message: m}}, nil)
+	if err != nil {
+		return "", err
+	}
+	return ids[0], nil
+}
+
+// Discard throws the message away.
+func (d *draft) Discard() error {
+	if d.gone {
+		return nil
+	}
+	spilled := d.file != nil
+	d.release()
+	if spilled {
+		return d.spool.remove(d.spool.tmp.file(d.id))
+	}
+	return nil
+}
+
+// release gives back what the draft holds, but not its name in tmp/.
+func (d *draft) release() {
+	d.gone = true
+	if d.file != nil {
+		d.file.Close()
+		d.file = nil
+	}
+	if d.taken > 0 {
+		d.spool.memory.give(d.taken)
+		if cap(d.buf) <= kept {
+			buffer := d.buf[:0]
+			d.spool.buffers.Put(&buffer)
+		}
+	}
+	d.buf, d.taken = nil, 0
+}
+
+// finish writes the file of an accepted draft and syncs it. It is still in
+// tmp/ then, or, when it fails, nowhere. The draft is released in any case.
+func (d *draft) finish(a *queue.Accept) (*file, error) {
+	f, err := d.store(a)
+	d.release()
+	if err != nil {
+		d.spool.tidy(d.spool.tmp.file(d.id))
+		return nil, fmt.Errorf("message %s: %w", d.id, err)
+	}
+	return f, nil
+}
+
+func (d *draft) store(a *queue.Accept) (*file, error) {
+	if d.err != nil {
+		return nil, d.err
+	}
+	t := d.trailer(a)
+	meta := t.append(nil)
+	h := head{content: d.size, trailer: uint32(len(meta)), trailerSum: crc32.Checksum(meta, castagnoli), salt: rand.Uint32()}
+	var err error
+	if d.file == nil && len(d.buf) >= headSize {
+		err = d.storeBuffer(&h, meta)
+	} else {
+		err = d.storeFile(&h, meta)
+	}
+	if err == nil {
+		err = d.file.Sync()
+	}
+	return &file{salt: h.salt, end: h.records(), synced: h.records(), recipients: len(a.Envelope.Recipients)}, err
+}
+
+func (d *draft) storeBuffer(h *head, meta []byte) (err error) {
+	h.contentSum = crc32.Checksum(d.buf[headSize:], castagnoli)
+	h.put(d.buf)
+	d.buf = append(d.buf, meta...)
+	if d.file, err = d.spool.FS.Open(d.spool.tmp.file(d.id), os.O_RDWR|os.O_CREATE|os.O_EXCL); err != nil {
+		return err
+	}
+	return writeAll(d.file, d.buf, 0)
+}
+
+func (d *draft) storeFile(h *head, meta []byte) error {
+	if err := d.flush(); err != nil {
+		return err
+	}
+	h.contentSum = d.sum
+	var first [headSize]byte
+	h.put(first[:])
+	if err := writeAll(d.file, meta, headSize+d.size); err != nil {
+		return err
+	}
+	return writeAll(d.file, first[:], 0)
+}
+
+// trailer tells how the message differs from what was received.
+func (d *draft) trailer(a *queue.Accept) trailer {
+	t := trailer{envelope: a.Envelope, header: -1}
+	t.start = queue.Change{Attempts: a.Attempts, Next: a.Next, Hold: a.Envelope.Hold}
+	if a.Message == nil || d.message == nil {
+		return t
+	}
+	header := a.Message.Header.Bytes()
+	same := commonSuffix(header, d.header)
+	t.header = int64(len(d.header))
+	t.from = t.header - int64(same)
+	t.prefix = header[:len(header)-same]
+	return t
+}
+
+// commonSuffix returns how many bytes a and b have in common at their ends.
+func commonSuffix(a, b []byte) int {
+	if bytes.HasSuffix(a, b) {
+		return len(b)
+	}
+	n := 0
+	for n < len(a) && n < len(b) && a[len(a)-1-n] == b[len(b)-1-n] {
+		n++
+	}
+	return n
+}
+
+// owns tells whether m is the draft's own message, perhaps with another header.
+func (d *draft) owns(m *mtakit.Message) bool {
+	if m == nil {
+		return true
+	}
+	body, ok := m.Body.(*draftBody)
+	return ok && body == d.body
+}
+
+// replace makes d hold the bytes of m, whose body is not its own.
+func (d *draft) replace(m *mtakit.Message) (*draft, error) {
+	other := d.spool.newDraft(m.Size())
+	_, err := m.WriteTo(other)
+	if err == nil {
+		err = d.Discard()
+	}
+	if err != nil {
+		other.Discard()
+		return nil, reply(fmt.Errorf("new body of the message: %w", err))
+	}
+	return other, nil
+}

@@ -1,0 +1,234 @@
+package filespool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"iter"
+	"os"
+
+	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/internal/crashfs"
+	"github.com/mtakit/mtakit/queue"
+)
+
+// Entries yields every message, without reading bodies. See queue.Spool. A file
+// that the disk cannot read is yielded as a *queue.CorruptError too, but stays
+// where it is.
+func (s *Spool) Entries(ctx context.Context) iter.Seq2[queue.Entry, error] {
+	return func(yield func(queue.Entry, error) bool) {
+		done, err := s.enter()
+		if err != nil {
+			yield(queue.Entry{}, err)
+			return
+		}
+		defer done()
+		lists, err := s.list()
+		if err != nil {
+			yield(queue.Entry{}, fmt.Errorf("filespool: %w", err))
+			return
+		}
+		for _, names := range lists {
+			for _, id := range names {
+				if err := ctx.Err(); err != nil {
+					yield(queue.Entry{}, err)
+					return
+				}
+				e, err := s.entry(id)
+				if !errors.Is(err, queue.ErrNotFound) && !yield(e, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// list returns the IDs in the four folders at one moment. Nothing is on its way
+// between them then, so that each message is in it once.
+func (s *Spool) list() (lists [4][]string, err error) {
+	s.moving.Lock()
+	defer s.moving.Unlock()
+	seen := map[string]bool{} // in the last three, which are small but for deferred
+	for i, d := range s.queues() {
+		names, err := s.FS.List(d.path)
+		if err != nil {
+			return lists, err
+		}
+		for _, name := range names {
+			switch {
+			case !validID(name):
+				s.stranger(d, name)
+			case !seen[name]:
+				lists[i] = append(lists[i], name)
+			}
+			if d != s.deferred {
+				seen[name] = true
+			}
+		}
+	}
+	return lists, nil
+}
+
+func (s *Spool) entry(id string) (queue.Entry, error) {
+	im, d, err := s.load(id, -1)
+	var corrupt *queue.CorruptError
+	switch {
+	case err == nil:
+		return im.entry(id, d), nil
+	case errors.As(err, &corrupt) || errors.Is(err, queue.ErrNotFound):
+		return queue.Entry{}, err
+	}
+	return queue.Entry{}, &queue.CorruptError{ID: id, Path: s.dir, Reason: err.Error()}
+}
+
+func (im *image) entry(id string, d *directory) queue.Entry {
+	e := queue.Entry{
+		ID: id, Queue: d.name, Sender: im.envelope.Sender, Size: im.length(), Pending: im.pending(),
+		Arrival: im.envelope.Arrival, Next: im.next, Attempts: im.attempts,
+		Priority: im.envelope.Priority, Warned: im.warned, Hold: im.state.hold,
+	}
+	switch {
+	case e.Hold != "":
+		e.Queue = "hold"
+	case e.Queue == "hold": // a crash came while it was released
+		e.Queue = "incoming"
+	}
+	return e
+}
+
+// inMemory is how long a message may be to be read into memory by Open.
+const inMemory = 256 << 10
+
+// Open returns everything that is known of a message. The body of one up to 256
+// KiB is in memory; a longer one is read from the file each time its Body is
+// opened, and its last read fails with a *queue.CorruptError in place of io.EOF
+// when the checksum is wrong.
+func (s *Spool) Open(_ context.Context, id string) (*queue.Stored, error) {
+	done, err := s.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	im, d, err := s.load(id, inMemory)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.message(id, im)
+	if err != nil {
+		return nil, fmt.Errorf("filespool: %s: %w", d.file(id), err)
+	}
+	im.envelope.Hold = im.state.hold
+	return &queue.Stored{Entry: im.entry(id, d), Envelope: im.envelope, Message: m, Marks: im.marks}, nil
+}
+
+// message puts the header together and cuts the body off.
+func (s *Spool) message(id string, im *image) (*mtakit.Message, error) {
+	start := im.content
+	if im.content == nil {
+		f, _, err := s.openFile(id, os.O_RDONLY)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		n := im.header
+		if n < 0 {
+			n = min(im.head.content, mtakit.MaxHeader)
+		}
+		if start, err = readAt(f, headSize, n); err != nil {
+			return nil, err
+		}
+	}
+	header, n := im.splitHeader(start)
+	if im.content != nil {
+		return &mtakit.Message{Header: header, Body: mtakit.Bytes(im.content[n:])}, nil
+	}
+	sum := crc32.Checksum(start[:n], castagnoli)
+	return &mtakit.Message{Header: header, Body: &body{s, id, im.head, n, sum}}, nil
+}
+
+// splitHeader parses the header of a message whose content begins with start,
+// and returns the offset in the content at which the body begins.
+func (im *image) splitHeader(start []byte) (h *mtakit.Header, n int64) {
+	if im.trailer.header < 0 {
+		h, k := mtakit.ParseHeader(start[:min(len(start), mtakit.MaxHeader)])
+		return h, int64(k)
+	}
+	n = im.trailer.header
+	raw := start[im.from:n:n]
+	if len(im.prefix) > 0 {
+		raw = append(im.prefix[:len(im.prefix):len(im.prefix)], raw...)
+	}
+	h, _ = mtakit.ParseHeader(raw)
+	return h, n
+}
+
+// body is a body that stays in its file.
+type body struct {
+	spool *Spool
+	id    string
+	head  head
+	off   int64
+	sum   uint32 // of the content before off
+}
+
+func (b *body) Size() int64 { return b.head.content - b.off }
+
+func (b *body) Open() (io.ReadCloser, error) {
+	f, d, err := b.spool.openFile(b.id, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	section := io.NewSectionReader(f, headSize+b.off, b.Size())
+	return &bodyReader{r: section, f: f, left: b.Size(), sum: b.sum, want: b.head.contentSum,
+		damage: &queue.CorruptError{ID: b.id, Path: d.file(b.id), Reason: "checksum of the content is wrong"}}, nil
+}
+
+// bodyReader sums up what is read and compares at the end.
+type bodyReader struct {
+	r         io.Reader
+	f         crashfs.File
+	left      int64
+	sum, want uint32
+	damage    error
+}
+
+func (r *bodyReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	r.sum = crc32.Update(r.sum, castagnoli, p[:n])
+	r.left -= int64(n)
+	if errors.Is(err, io.EOF) && (r.left > 0 || r.sum != r.want) {
+		err = r.damage
+	}
+	return n, err
+}
+
+func (r *bodyReader) Close() error { return r.f.Close() }
+
+// Check reads a whole message and verifies every checksum. A damaged one is
+// moved to corrupt/ and reported as a *queue.CorruptError.
+func (s *Spool) Check(ctx context.Context, id string) error {
+	done, err := s.enter()
+	if err != nil {
+		return err
+	}
+	defer done()
+	im, d, err := s.load(id, inMemory)
+	if err != nil || im.content != nil {
+		return err
+	}
+	r, err := (&body{spool: s, id: id, head: im.head}).Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = io.Copy(io.Discard, r)
+	var corrupt *queue.CorruptError
+	if errors.As(err, &corrupt) {
+		s.moving.Lock()
+		defer s.moving.Unlock()
+		return s.moveAside(d, id, errors.New(corrupt.Reason))
+	}
+	return err
+}

@@ -1,0 +1,186 @@
+package filespool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/internal/crashfs"
+	"github.com/mtakit/mtakit/queue"
+)
+
+// Options of a spool. The zero value is ready to use.
+type Options struct {
+	// MemoryPerDraft is how many bytes of a message are kept in memory while it
+	// is received; the rest goes to a file. 0 means 256 KiB.
+	MemoryPerDraft int
+	// Memory is how many bytes all messages that are being received may take
+	// together; 0 means 64 MiB.
+	Memory int64
+	// MinFree is how many bytes the file system must have free for Begin to
+	// take a message, beside one and a half times its declared size. 0 means
+	// 15,360,000, one and a half times Postfix's message_size_limit; negative
+	// means that Begin asks nothing.
+	MinFree int64
+	// ReadOnly opens the spool for looking only, also while another process
+	// works on it: nothing is locked, repaired or moved. Begin and Commit fail
+	// with ErrReadOnly. false opens it for work.
+	ReadOnly bool
+	// Logger is told of repairs, damage and files that do not belong here; nil
+	// means silence.
+	Logger *slog.Logger
+	// FS is the file system; nil means the operating system's.
+	FS crashfs.FS
+}
+
+func (o Options) withDefaults() Options {
+	if o.MemoryPerDraft == 0 {
+		o.MemoryPerDraft = 256 << 10
+	}
+	if o.Memory == 0 {
+		o.Memory = 64 << 20
+	}
+	if o.MinFree == 0 {
+		o.MinFree = 15_360_000
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.FS == nil {
+		o.FS = disk{}
+	}
+	return o
+}
+
+var (
+	// ErrReadOnly is wrapped by what a spool opened with Options.ReadOnly cannot do.
+	ErrReadOnly = errors.New("filespool: opened read-only")
+	// ErrClosed is wrapped by what is asked of a spool after Close.
+	ErrClosed = errors.New("filespool: closed")
+)
+
+// Spool is a queue.Spool with a file for each message.
+type Spool struct {
+	Options
+	dir  string
+	lock io.Closer // nil when read-only
+
+	// The folders that hold messages, and those beside them.
+	incoming, active, deferred, hold *directory
+	tmp, undo, corrupt               *directory
+
+	ids    *ids
+	room   room
+	memory memory
+	known  known
+	// buffers are those of drafts that are done.
+	buffers sync.Pool
+	// moving is held for reading while a message goes from one folder to
+	// another or gets a record, and for writing by who must see all of them at rest.
+	moving sync.RWMutex
+
+	// stepping counts the steps that may still be taken back.
+	stepping atomic.Int64
+
+	mu     sync.Mutex
+	closed bool
+	busy   sync.WaitGroup
+}
+
+var _ queue.Spool = (*Spool)(nil)
+
+// Open opens the spool in the folder dir, whose parent must exist, and makes
+// what is missing. What a crash has left unfinished is undone or swept. It
+// fails with queue.ErrLocked when somebody else has the spool open, and with
+// queue.ErrVersion, touching nothing, when its format is unknown.
+func Open(dir string, options Options) (*Spool, error) {
+	s := &Spool{Options: options.withDefaults(), dir: dir, ids: newIDs()}
+	for d, name := range map[**directory]string{
+		&s.incoming: "incoming", &s.active: "active", &s.deferred: "deferred", &s.hold: "hold",
+		&s.tmp: "tmp", &s.undo: "undo", &s.corrupt: "corrupt",
+	} {
+		*d = &directory{fs: s.FS, name: name, path: path.Join(dir, name)}
+	}
+	s.memory.left.Store(s.Memory)
+	s.known.files = map[string]*file{}
+	if err := s.open(); err != nil {
+		return nil, fmt.Errorf("filespool: open %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// queues are the folders that hold messages. A message that a crash left in
+// two of them counts as being in the last one.
+func (s *Spool) queues() [4]*directory {
+	return [...]*directory{s.incoming, s.active, s.deferred, s.hold}
+}
+
+// enter is called before each use; done after it. Close waits for all of them.
+func (s *Spool) enter() (done func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	s.busy.Add(1)
+	return s.busy.Done, nil
+}
+
+// enterToWrite is enter for what changes something.
+func (s *Spool) enterToWrite() (done func(), err error) {
+	if s.ReadOnly {
+		return nil, ErrReadOnly
+	}
+	return s.enter()
+}
+
+// Close waits for what is under way and unlocks the spool. Drafts that are open
+// can only be discarded after it.
+func (s *Spool) Close() error {
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	s.busy.Wait()
+	if closed || s.lock == nil {
+		return nil
+	}
+	return s.lock.Close()
+}
+
+// Begin starts a message of about size bytes; 0 means that nobody knows. Without
+// room for it the error is a *smtp.SMTPError, 452 4.3.1.
+func (s *Spool) Begin(_ context.Context, size int64) (mtakit.Draft, error) {
+	done, err := s.enterToWrite()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if err := s.checkRoom(size); err != nil {
+		return nil, err
+	}
+	return s.newDraft(size), nil
+}
+
+// remove takes a name away if it is there.
+func (s *Spool) remove(name string) error {
+	if err := s.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// tidy removes what nobody will miss; a failure only leaves something for the
+// next Open to sweep.
+func (s *Spool) tidy(name string) {
+	if err := s.remove(name); err != nil {
+		s.Logger.Warn("cannot remove", "file", name, "error", err)
+	}
+}
