@@ -28,6 +28,7 @@ var policy = []struct{ folder, imports, reason string }{
 	{"smtpserver/auth", "github.com/go-crypt/crypt", "password hashes are not ours to write"},
 	{"queue", "github.com/emersion/go-smtp", "replies and DSN parameters"},
 	{"queue/relay", "github.com/miekg/dns", "MX look-ups that tell NXDOMAIN, NODATA and failure apart"},
+	{"queue/relay", "golang.org/x/net/idna", "international domains are asked for as A-labels"},
 	{"queue/filespool", "golang.org/x/sys/unix", "file locks and free space"},
 	{"queue/filespool", module + "/internal/crashfs", "the tests' file system has the shape of the real one"},
 	{"queue/spooltest", "github.com/stretchr/testify", "a conformance suite is a test"},
