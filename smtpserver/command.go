@@ -189,12 +189,13 @@ func (c *Conn) countJunk() {
 }
 
 // isForbidden is Postfix's smtpd_forbidden_commands: a browser, a proxy, or what
-// is no command at all. It goes before all else, so that these end at once.
+// is no command at all. It goes before all else, so that these end at once. "*"
+// is spared: Go's clients cancel an AUTH with it that has already failed.
 func isForbidden(text []byte) bool {
 	var buf [12]byte
 	verb, _ := split(text, &buf)
 	switch string(verb) {
-	case "":
+	case "", "*":
 		return false
 	case "CONNECT", "GET", "POST":
 		return true

@@ -21,6 +21,9 @@ import (
 	"github.com/mtakit/mtakit"
 )
 
+// lingerTime is how long a client has to read our last reply.
+const lingerTime = time.Second
+
 // Conn is a client's connection, as its Backend and session see it. It belongs
 // to the goroutine that serves it: only NetConn and Server may be called from
 // others.
@@ -48,6 +51,7 @@ type Conn struct {
 	junk      int
 	overshoot int  // recipients over the limit
 	ending    bool // no more commands
+	gone      bool // the client has closed the connection
 
 	mu      sync.Mutex
 	busy    bool // a transaction is open: Shutdown waits for it
@@ -171,8 +175,28 @@ func (c *Conn) recovered() {
 
 func (c *Conn) close() {
 	c.logout()
+	if c.ending && !c.gone {
+		c.linger()
+	}
 	c.cancel()
 	c.conn.Close()
+}
+
+// linger lets a client read our last reply. Closing a TCP connection on which it
+// has sent more than we read would reset it, and the reply would be lost.
+func (c *Conn) linger() {
+	half, ok := c.netConn.(interface{ CloseWrite() error })
+	if !ok || c.broken != nil {
+		return
+	}
+	if c.tls != nil {
+		c.tls.CloseWrite()
+	}
+	if half.CloseWrite() != nil {
+		return
+	}
+	c.netConn.SetReadDeadline(time.Now().Add(lingerTime))
+	io.CopyN(io.Discard, c.netConn, maxSkip)
 }
 
 // logout ends the session. A panic in it is not worth more than a line in the
@@ -295,7 +319,8 @@ func (c *Conn) lost(err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.log(slog.LevelInfo, "timeout", "helo", c.client.HELO)
 		c.hostReply(421, smtp.EnhancedCode{4, 4, 2}, "Error: timeout exceeded")
-	case !errors.Is(err, io.EOF):
+	default:
+		c.gone = true
 		c.log(slog.LevelInfo, "lost connection", "err", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -219,7 +220,7 @@ func (c *Conn) rcptParams(rest []byte, opts *smtp.RcptOptions) (extra []mtakit.P
 		}
 		switch string(p.name) {
 		case "NOTIFY":
-			if opts.Notify != nil || !notifyParam(string(p.value), opts) {
+			if opts.Notify != nil || !notifyParam(p.value, opts) {
 				return nil, badParam("Bad NOTIFY parameter syntax")
 			}
 		case "ORCPT":
@@ -234,21 +235,22 @@ func (c *Conn) rcptParams(rest []byte, opts *smtp.RcptOptions) (extra []mtakit.P
 	return extra, nil
 }
 
+// notifies is what NOTIFY may say.
+var notifies = [...]smtp.DSNNotify{smtp.DSNNotifyNever, smtp.DSNNotifySuccess, smtp.DSNNotifyFailure, smtp.DSNNotifyDelayed}
+
 // notifyParam reads NOTIFY (RFC 3461, section 4.1): NEVER alone, or a list.
-func notifyParam(value string, opts *smtp.RcptOptions) bool {
-	var seen [4]bool
-	all := [4]smtp.DSNNotify{smtp.DSNNotifyNever, smtp.DSNNotifySuccess, smtp.DSNNotifyFailure, smtp.DSNNotifyDelayed}
-	for word := range strings.SplitSeq(value, ",") {
-		known := false
-		for i, n := range all {
-			if strings.EqualFold(word, string(n)) && !seen[i] {
-				seen[i], known = true, true
-				opts.Notify = append(opts.Notify, n)
-			}
-		}
-		if !known {
+func notifyParam(value []byte, opts *smtp.RcptOptions) bool {
+	var seen [len(notifies)]bool
+	opts.Notify = make([]smtp.DSNNotify, 0, len(notifies)-1)
+	for more := true; more; {
+		var word []byte
+		word, value, more = bytes.Cut(value, []byte{','})
+		i := slices.IndexFunc(notifies[:], func(n smtp.DSNNotify) bool { return foldEqual(word, string(n)) })
+		if i < 0 || seen[i] {
 			return false
 		}
+		seen[i] = true
+		opts.Notify = append(opts.Notify, notifies[i])
 	}
 	return !seen[0] || len(opts.Notify) == 1
 }

@@ -15,6 +15,9 @@ import (
 const (
 	maxReplyLine = 510  // octets without CR LF (RFC 5321, section 4.5.3.1.5)
 	maxUnsent    = 4096 // bytes of replies that wait for the end of a pipelined group
+
+	// lastWords is how long the reply may take that ends a connection.
+	lastWords = 5 * time.Second
 )
 
 // temporary is what a client is told of a fault of ours.
@@ -94,7 +97,11 @@ func (c *Conn) flush() error {
 	if len(c.out) == 0 || c.broken != nil {
 		return c.broken
 	}
-	c.conn.SetWriteDeadline(time.Now().Add(limit(c.server.IdleTimeout, idleTimeout)))
+	patience := limit(c.server.IdleTimeout, idleTimeout)
+	if c.ending {
+		patience = min(patience, lastWords)
+	}
+	c.conn.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := c.conn.Write(c.out); err != nil {
 		c.broken = fmt.Errorf("write: %w", err)
 	}

@@ -17,7 +17,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the S lines of dialogues with what the server says")
 
 const (
-	patience = 30 * time.Second       // for a line that must come
+	patience = 30 * time.Second // for a line that must come
 	silence  = 3 * time.Second  // with -update: nothing more comes
 )
 
