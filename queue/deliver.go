@@ -177,17 +177,19 @@ func (m *Manager) suspend(d *destination) {
 	}
 }
 
-// wakeSleepers makes some messages due that wait for nothing but d. Under mu.
+// wakeSleepers makes some messages due that wait for nothing but d, though not
+// before MinBackoff has passed since they were tried: a site that takes one
+// message and refuses the next must not keep them going round. Under mu.
 func (m *Manager) wakeSleepers(d *destination) {
 	n := 0
-	for e := range d.sleepers {
+	for e, since := range d.sleepers {
 		if n == wakeRate {
 			break
 		}
 		n++
 		delete(d.sleepers, e)
 		e.site = nil
-		m.waiting.wait(e, m.now())
+		m.waiting.wait(e, min(e.due, max(m.now(), since+m.minBackoff())))
 	}
 	if n > 0 {
 		m.kick()

@@ -26,7 +26,9 @@ type destination struct {
 	deadUntil                     time.Duration // by Manager.now
 	last                          mtakit.Result // why it is dead
 
-	sleepers map[*entry]struct{} // messages that wait for nothing but this site
+	// sleepers are the messages that wait for nothing but this site, and since
+	// when, by Manager.now.
+	sleepers map[*entry]time.Duration
 }
 
 // failedCohorts is Postfix's destination_concurrency_failed_cohort_limit.

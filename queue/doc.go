@@ -30,9 +30,9 @@
 // however low the limits are.
 //
 // Exponential backoff: a message waits as long as it is old, between MinBackoff
-// and MaxBackoff, and up to an eighth longer at random. Nothing comes back
-// earlier than MinBackoff, but what waits for a site that has recovered: each
-// success there wakes two messages that were deferred for nothing else.
+// and MaxBackoff, and up to an eighth longer at random. What waits for nothing
+// but a site that was down need not wait for the end of that: each success
+// there wakes two such messages. Nothing comes back earlier than MinBackoff.
 //
 // Expiry: after Lifetime the sender gets a notification, with the reason of the
 // last attempt. Long before, if asked for, one warning.

@@ -180,9 +180,9 @@ func (m *Manager) retire(r *run, c Change, now time.Time) {
 	}
 	d := r.site.transport.destination(r.site.key)
 	if d.sleepers == nil {
-		d.sleepers = make(map[*entry]struct{})
+		d.sleepers = make(map[*entry]time.Duration)
 	}
-	d.sleepers[e], e.site = struct{}{}, d
+	d.sleepers[e], e.site = m.now(), d
 }
 
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
