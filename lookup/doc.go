@@ -1,2 +1,81 @@
-// Package lookup looks things up.
+// Package lookup looks things up in tables: who may send, where mail for an
+// address goes, which networks are ours. It knows the table files of Postfix
+// and its ways to search them, so that what an administrator has works
+// unchanged.
+//
+// # Tables
+//
+// Hash: a text file of "key value" lines as postmap(1) reads it, or of
+// "name: value" lines as aliases(5) has them. Keys are found in any case.
+//
+// Regexp: a file of patterns as regexp_table(5) has them, with if and endif,
+// negation and $1. Patterns do not care for case; the flag i makes them do so.
+//
+// CIDR: a file of networks as cidr_table(5) has them. A NetworkList is the
+// simpler list of networks that mynetworks is.
+//
+// SQL: a query to a database that the caller has opened, in the language of
+// mysql_table(5); ParseConfig reads the .cf files that such queries stand in.
+//
+// Inline and Static stand in the program.
+//
+// # Strategies
+//
+// A table that is broken has no misses: whoever asks is told the error and
+// defers. What stands behind a broken table in a list is not asked, since the
+// broken one might have had another answer.
+//
+// Key search is done here and nowhere else. Callers ask for what they have: a
+// whole address, a host name, a client's address. Address, AccessAddress,
+// Client and Domain are tables made of tables that derive the further keys,
+// each kind in the order of its manual page, each key in all tables before the
+// next. Parts of a key never reach pattern tables.
+//
+// Tables made of tables also are Maps, which asks one after the other, Union,
+// which joins what all have, and Tag, for Sendmail's "Connect:192.0.2.1".
+//
+// Files are read again when they change. Lookups never wait for each other:
+// they see one version of a file or the next. A file that is just being written
+// is left alone until it has been still for about a second; one that cannot be
+// read, or is gone, leaves its last version in force. A bad line is logged with
+// file, line and reason, and skipped: it never disables the table.
+//
+// Values from outside never become part of a pattern or of SQL text. What a
+// query's %s stands for is bound as an argument, together with the string it
+// stands in: '%u@%d' is one argument.
+//
+// Bytes are compared as Postfix compares them: fixed keys by Unicode's case
+// folding where they are UTF-8, patterns byte by byte as in the C locale.
+//
+// # Use
+//
+//  1. Open the files: OpenHash, OpenAliases, OpenRegexp, OpenCIDR,
+//     OpenNetworks. An error means that there is no such file; what is wrong in
+//     it is in the log and in Status.
+//  2. Open the database with a driver of your choice and call NewSQL, or
+//     ReadConfig and its SQL.
+//  3. Put them together: Client(Tag("Connect:", access)).
+//  4. Give the result to whoever asks for a table: every package of mtakit that
+//     needs one declares the method that LookupTable has.
+//  5. At SIGHUP call Reload of each File.
+//
+// A table of your own needs the one method of LookupTable, or is a
+// LookupTableFunc; tabletest.Run checks it.
+//
+// # Caveats
+//
+// Regexp tables cannot have back references ("\1"): such a rule is skipped with
+// a log line. Repetition counts end at 1000. The whole match is the longest one
+// as in POSIX, but where the parentheses could share it in more than one way,
+// the first way that a backtracking search would find counts; \< and \> stand
+// at any edge of a word. "\d" and the like are not in POSIX, and as with the
+// GNU C library never match unless the flag i is set: write [0-9].
+//
+// A byte order mark at the start of a file is skipped, and lines may end in
+// CRLF. Lines longer than MaxLine are skipped.
+//
+// A file that stops growing for more than a second in the middle of being
+// written is read as it is. Write another file and rename it, as postmap does.
+//
+// Nothing is cached: a database is asked each time.
 package lookup
