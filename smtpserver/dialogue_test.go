@@ -28,6 +28,7 @@ func settings(t *testing.T) map[string]*setting {
 		"junk":               {server: smtpserver.Server{MaxJunk: 3, MaxErrors: 2}},
 		"strict":             {server: smtpserver.Server{Strict: true}},
 		"plain-params":       {backend: mailbox{bare: true}},
+		"params":             {server: smtpserver.Server{AllowInsecureAuth: true}},
 		"recipients":         {server: smtpserver.Server{MaxRecipients: 2}},
 		"auth":               {server: smtpserver.Server{AllowInsecureAuth: true}},
 		"auth-steps":         {server: smtpserver.Server{AllowInsecureAuth: true}},

@@ -117,8 +117,8 @@ func (c *Conn) mailParam(p param, opts *smtp.MailOptions) (known uint, bad *smtp
 		}
 		return 16, nil
 	case "AUTH":
-		if _, ok := c.session.(smtp.AuthSession); !ok {
-			return 0, nil
+		if len(c.mechanisms()) == 0 {
+			return 0, nil // not offered, so not ours
 		}
 		return 32, c.authParam(p.value, opts)
 	}
