@@ -232,8 +232,11 @@ func (r *run) advance() {
 		r.mu.Lock()
 		if err != nil {
 			r.m.log().Error("recording results", "id", r.stored.ID, "error", err)
-			r.writing = false
-			return
+			if r.left > 0 || r.busy > 0 { // who comes next tries again
+				r.writing = false
+				return
+			}
+			continue
 		}
 		r.recorded(marks)
 	}
