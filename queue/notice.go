@@ -72,7 +72,13 @@ func (r *run) notice(kind dsn.Kind, index []int, now time.Time) (Accept, error) 
 	report := r.report(kind, index, now)
 	b, eightbit, err := report.Bytes()
 	if err != nil {
-		return Accept{}, err
+		// The body cannot be read, which is no reason to leave the sender without
+		// an answer.
+		r.m.log().Error("returning a message", "id", r.stored.ID, "error", err)
+		report.HeaderOnly = true
+		if b, eightbit, err = report.Bytes(); err != nil {
+			return Accept{}, err
+		}
 	}
 	d, err := r.m.Spool.Begin(r.m.recordCtx, int64(len(b)))
 	if err != nil {
