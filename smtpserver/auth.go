@@ -65,13 +65,17 @@ func (c *Conn) authenticate(s smtp.AuthSession, mech, initial string) {
 	if err == nil {
 		err = c.exchange(server, initial)
 	}
+	login := identity(server)
+	if err == nil && hasControl([]byte(login)) {
+		err = smtp.ErrAuthFailed // it goes to logs, tables and headers
+	}
 	if err != nil {
 		if !c.ending {
 			c.send(c.authReply(err))
 		}
 		return
 	}
-	c.client.Login, c.client.Mech = identity(server), mech
+	c.client.Login, c.client.Mech = login, mech
 	if told, ok := c.session.(AuthenticatedSession); ok {
 		err = told.Authenticated(c.ctx, mech, server)
 	}

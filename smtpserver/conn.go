@@ -3,26 +3,18 @@ package smtpserver
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
-	"runtime/debug"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/emersion/go-smtp"
 
 	"github.com/mtakit/mtakit"
 )
-
-// lingerTime is how long a client has to read our last reply.
-const lingerTime = time.Second
 
 // Conn is a client's connection, as its Backend and session see it. It belongs
 // to the goroutine that serves it: only NetConn and Server may be called from
@@ -156,67 +148,6 @@ func (c *Conn) serve() {
 	c.flush()
 }
 
-// recovered makes a panic of the session the end of this connection, not of the
-// process.
-func (c *Conn) recovered() {
-	r := recover()
-	if r == nil {
-		return
-	}
-	err := fmt.Errorf("panic: %v", r)
-	c.log(slog.LevelError, "session panicked", "err", err, "stack", string(debug.Stack()))
-	if c.server.Observer != nil {
-		c.server.Observer.Observe(c.ctx, mtakit.Event{Time: time.Now(), Kind: mtakit.EventPanic,
-			Session: c.client.ID, Err: err, Reason: "session panicked"})
-	}
-	c.hostReply(421, smtp.EnhancedCode{4, 3, 0}, "Error: internal error, closing connection")
-	c.flush()
-}
-
-func (c *Conn) close() {
-	c.logout()
-	if c.ending && !c.gone {
-		c.linger()
-	}
-	c.cancel()
-	c.conn.Close()
-}
-
-// linger lets a client read our last reply. Closing a TCP connection on which it
-// has sent more than we read would reset it, and the reply would be lost.
-func (c *Conn) linger() {
-	half, ok := c.netConn.(interface{ CloseWrite() error })
-	if !ok || c.broken != nil {
-		return
-	}
-	if c.tls != nil {
-		c.tls.CloseWrite()
-	}
-	if half.CloseWrite() != nil {
-		return
-	}
-	c.netConn.SetReadDeadline(time.Now().Add(lingerTime))
-	io.CopyN(io.Discard, c.netConn, maxSkip)
-}
-
-// logout ends the session. A panic in it is not worth more than a line in the
-// log: the client has gone.
-func (c *Conn) logout() {
-	s := c.session
-	c.session = nil
-	if s == nil {
-		return
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			c.log(slog.LevelError, "logout panicked", "err", r, "stack", string(debug.Stack()))
-		}
-	}()
-	if err := s.Logout(); err != nil {
-		c.log(slog.LevelWarn, "logout failed", "err", err)
-	}
-}
-
 // greet makes the session and says 220, or what the Backend says in its place.
 func (c *Conn) greet() {
 	session, err := c.server.Backend.NewSession(c.ctx, c)
@@ -250,84 +181,6 @@ func (c *Conn) unsynchronized(after string) {
 	c.log(slog.LevelInfo, "improper command pipelining", "after", after)
 	c.reply(554, smtp.EnhancedCode{5, 5, 0}, "Error: SMTP protocol synchronization")
 	c.ending = true
-}
-
-// clientReader reads from the client for c.in. Just before it would wait, the
-// replies leave: so those of a pipelined group leave in one write.
-type clientReader struct{ c *Conn }
-
-func (r clientReader) Read(p []byte) (int, error) {
-	c := r.c
-	if err := c.flush(); err != nil {
-		return 0, err
-	}
-	left := c.waiting.left()
-	if left <= 0 {
-		return 0, os.ErrDeadlineExceeded
-	}
-	start := time.Now()
-	if err := c.arm(start.Add(left)); err != nil {
-		return 0, err
-	}
-	n, err := c.conn.Read(p)
-	c.waiting.spend(time.Since(start), n)
-	return n, err
-}
-
-// arm sets the deadline of the next read, unless Shutdown wants the connection.
-func (c *Conn) arm(deadline time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stopped && !c.busy {
-		return os.ErrDeadlineExceeded
-	}
-	return c.conn.SetReadDeadline(deadline)
-}
-
-// stop wakes an idle connection, which then sees that it is to end; a busy one
-// sees it after its transaction.
-func (c *Conn) stop() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stopped = true
-	if !c.busy {
-		c.netConn.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// setBusy says whether a transaction is open.
-func (c *Conn) setBusy(busy bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.busy = busy
-}
-
-// unwanted reports whether Shutdown waits for this connection.
-func (c *Conn) unwanted() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.stopped && !c.busy
-}
-
-// lost ends the connection after a failed read, with a word to a client that is
-// still there.
-func (c *Conn) lost(err error) {
-	c.ending = true
-	switch {
-	case c.unwanted():
-		c.goodbye()
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.log(slog.LevelInfo, "timeout", "helo", c.client.HELO)
-		c.hostReply(421, smtp.EnhancedCode{4, 4, 2}, "Error: timeout exceeded")
-	default:
-		c.gone = true
-		c.log(slog.LevelInfo, "lost connection", "err", err)
-	}
-}
-
-// goodbye is what Shutdown has idle clients told.
-func (c *Conn) goodbye() {
-	c.hostReply(421, smtp.EnhancedCode{4, 3, 2}, "Error: service shutting down")
 }
 
 func (c *Conn) log(level slog.Level, msg string, args ...any) {

@@ -57,9 +57,9 @@ func (in *input) fill() error {
 	return io.ErrNoProgress
 }
 
-// grow changes to a big buffer.
+// grow changes to a big buffer, unless MaxLine has made this one as big.
 func (in *input) grow() {
-	if in.big != nil {
+	if in.big != nil || len(in.buf) >= bigBuffer {
 		return
 	}
 	big, ok := in.pool.Get().(*[]byte)
