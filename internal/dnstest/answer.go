@@ -55,6 +55,13 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 			&dns.A{Hdr: header("spoofed.invalid.", dns.TypeA), A: net.IPv4(203, 0, 113, 66)},
 		}, reply.Answer...)
 	}
+	if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
+		size := dns.MinMsgSize
+		if o := q.IsEdns0(); o != nil {
+			size = int(o.UDPSize())
+		}
+		reply.Truncate(size)
+	}
 	_ = w.WriteMsg(reply)
 }
 
@@ -72,7 +79,7 @@ func (s *Server) reply(q *dns.Msg) (*dns.Msg, Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queries = append(s.queries, name+" "+rrtype)
-	fault := s.faults[name+" "+rrtype]
+	fault := s.faults[strings.ToLower(name+" "+rrtype)]
 	if fault == None {
 		fault = s.faults[name]
 	}

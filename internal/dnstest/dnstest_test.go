@@ -80,4 +80,7 @@ func TestFaults(t *testing.T) {
 	reply, err = ask(t, s, "udp", "example.org.", dns.TypeA)
 	require.NoError(t, err)
 	assert.Equal(t, dns.RcodeSuccess, reply.Rcode, "the fault is of MX only")
+	reply, err = ask(t, s, "udp", "example.org.", dns.TypeMX)
+	require.NoError(t, err)
+	assert.Equal(t, dns.RcodeServerFailure, reply.Rcode)
 }

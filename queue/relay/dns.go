@@ -61,7 +61,12 @@ func (d *DNS) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 // "ip6". When one family is answered and the other fails, the answer counts.
 func (d *DNS) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	if len(d.Servers) == 0 {
-		return net.DefaultResolver.LookupNetIP(ctx, network, strings.TrimSuffix(host, ".")+".")
+		// With a dot at its end a name is not looked up below the search domains;
+		// one without any dot ("localhost") is not found in /etc/hosts that way.
+		if strings.Contains(host, ".") && !strings.HasSuffix(host, ".") {
+			host += "."
+		}
+		return net.DefaultResolver.LookupNetIP(ctx, network, host)
 	}
 	var addrs []netip.Addr
 	var fault error
