@@ -71,17 +71,17 @@ func (a *Aliases) find(ctx context.Context, address string) (string, bool, error
 	if m, ok, err := k.findUser(ctx, a.Table, address); ok || err != nil {
 		return m.value, ok, err
 	}
-	local, _ := Split(address)
+	local, _ := Split(lower(address))
 	local = Unquote(local)
 	s := search{ctx: ctx, table: a.Table}
-	if v, ok, err := s.any(lower(local)); ok || err != nil {
+	if v, ok, err := s.bare(s.whole, local); ok || err != nil {
 		return v, ok, err
 	}
-	user, extension := SplitExtension(lower(local), a.Delimiter)
-	if extension == "" || fullKeyOnly(a.Table) {
+	user, extension := SplitExtension(local, a.Delimiter)
+	if extension == "" {
 		return "", false, nil
 	}
-	return s.ask(user)
+	return s.bare(s.parts, user)
 }
 
 // enabled reports the first item that is not an address.

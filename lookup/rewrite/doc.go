@@ -32,7 +32,10 @@
 // by the partial keys that its manual page lists. Each key goes to one Table;
 // several tables are made into one outside of here. A table with a method
 // FullKeyOnly() bool that says true (regexp, pcre, cidr, and wrappers that
-// search by themselves) is never asked for a partial key.
+// search by themselves) is never asked for a partial key; one with a method
+// LookupPartial (a list of tables) is asked for them through it. Give the tables
+// as they are, not inside lookup.Address: which key was found decides what
+// becomes of an address extension, and a wrapper does not tell.
 //
 // # Errors
 //

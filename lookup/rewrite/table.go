@@ -3,6 +3,8 @@ package rewrite
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // Table is what is asked for a key. All tables of package lookup are Tables.
@@ -52,47 +54,80 @@ type search struct {
 	n     int
 }
 
-func (s *search) ask(key string) (string, bool, error) {
-	if key == "" {
-		return "", false, nil // an empty key is never looked up
-	}
-	for _, k := range s.asked[:min(s.n, len(s.asked))] {
-		if k == key {
-			return "", false, nil
-		}
-	}
-	s.asked[s.n%len(s.asked)] = key
-	s.n++
-	v, ok, err := s.table.Lookup(s.ctx, key)
-	if err != nil {
-		return "", false, fmt.Errorf("look up %.200q: %w", key, err)
-	}
-	return v, ok, nil
+// partial is what a table made of tables may have, to pass the parts of keys to
+// those of its tables that take them.
+type partial interface {
+	LookupPartial(ctx context.Context, key string) (value string, ok bool, err error)
 }
 
-// any asks for the keys in their order until one is found.
-func (s *search) any(keys ...string) (string, bool, error) {
+// whole asks for keys that mean the whole of what is looked for, in their order,
+// until one is found.
+func (s *search) whole(keys ...string) (string, bool, error) {
+	return s.first(s.table.Lookup, keys)
+}
+
+// parts asks for partial keys, which pattern tables must not see.
+func (s *search) parts(keys ...string) (string, bool, error) {
+	if p, ok := s.table.(partial); ok {
+		return s.first(p.LookupPartial, keys)
+	}
+	if fullKeyOnly(s.table) {
+		return "", false, nil
+	}
+	return s.first(s.table.Lookup, keys)
+}
+
+func (s *search) first(lookup TableFunc, keys []string) (string, bool, error) {
 	for _, key := range keys {
-		if v, ok, err := s.ask(key); ok || err != nil {
-			return v, ok, err
+		if s.again(key) {
+			continue
+		}
+		v, ok, err := lookup(s.ctx, key)
+		if err != nil {
+			return "", false, fmt.Errorf("look up %.200q: %w", key, err)
+		}
+		if ok {
+			return v, true, nil
 		}
 	}
 	return "", false, nil
 }
 
-// full asks for the whole address, quoted and unquoted. Whether case matters is
-// the table's to say; a table of whole strings is also asked in lower case, as
-// Postfix does.
-func (s *search) full(address string) (string, bool, error) {
+// again reports whether a key has been asked for, or is empty, which no key is.
+func (s *search) again(key string) bool {
+	if key == "" || slices.Contains(s.asked[:min(s.n, len(s.asked))], key) {
+		return true
+	}
+	s.asked[s.n%len(s.asked)] = key
+	s.n++
+	return false
+}
+
+// address asks for the whole address, quoted and unquoted. Whether case matters
+// is the table's to say; tables of whole strings are also asked in lower case,
+// as Postfix does.
+func (s *search) address(address string) (string, bool, error) {
 	local, domain := Split(address)
 	plain := Unquote(local)
-	if domain != "" {
+	switch {
+	case domain != "":
 		plain += "@" + domain
+	case strings.Contains(plain, "@"):
+		plain = address // a user of no domain is not one of the domain in his name
 	}
-	if fullKeyOnly(s.table) {
-		return s.any(address, plain)
+	if v, ok, err := s.whole(address, plain); ok || err != nil || fullKeyOnly(s.table) {
+		return v, ok, err
 	}
-	return s.any(address, lower(address), lower(plain))
+	return s.parts(lower(address), lower(plain))
+}
+
+// bare asks for a local part without its domain, whole or a part of it. One with
+// an @ inside would be taken for an address.
+func (s *search) bare(ask func(...string) (string, bool, error), local string) (string, bool, error) {
+	if strings.Contains(local, "@") {
+		return "", false, nil
+	}
+	return ask(Quote(local), local)
 }
 
 // find looks an address up in the order of canonical(5), virtual(5) and
@@ -107,7 +142,7 @@ func (k *Keys) find(ctx context.Context, t Table, address string) (match, bool, 
 		return match{}, false, nil
 	}
 	s := search{ctx: ctx, table: t}
-	v, ok, err := s.ask("@" + lower(domain))
+	v, ok, err := s.parts("@" + lower(domain))
 	return match{value: v}, ok, err
 }
 
@@ -117,14 +152,14 @@ func (k *Keys) findUser(ctx context.Context, t Table, address string) (match, bo
 		return match{}, false, nil
 	}
 	s := search{ctx: ctx, table: t}
-	v, ok, err := s.full(address)
+	v, ok, err := s.address(address)
 	if ok || err != nil || fullKeyOnly(t) {
 		return match{value: v}, ok, err
 	}
 	local, domain := Split(lower(address))
 	user, extension := SplitExtension(Unquote(local), k.Delimiter)
 	if extension != "" && domain != "" {
-		if v, ok, err := s.any(Quote(user)+"@"+domain, user+"@"+domain); ok || err != nil {
+		if v, ok, err := s.parts(Quote(user)+"@"+domain, user+"@"+domain); ok || err != nil {
 			return match{v, unmatched(address, k.Delimiter)}, ok, err
 		}
 	}
@@ -137,15 +172,15 @@ func (k *Keys) findBare(s *search, address string) (match, bool, error) {
 	if isLocal, err := k.local(s.ctx, domain); !isLocal {
 		return match{}, false, err
 	}
-	whole := Unquote(local)
-	if v, ok, err := s.any(local, whole); ok || err != nil {
+	local = Unquote(local)
+	if v, ok, err := s.bare(s.parts, local); ok || err != nil {
 		return match{value: v}, ok, err
 	}
-	user, extension := SplitExtension(whole, k.Delimiter)
+	user, extension := SplitExtension(local, k.Delimiter)
 	if extension == "" {
 		return match{}, false, nil
 	}
-	v, ok, err := s.any(Quote(user), user)
+	v, ok, err := s.bare(s.parts, user)
 	return match{v, unmatched(address, k.Delimiter)}, ok, err
 }
 
@@ -166,6 +201,6 @@ func hasDomain(ctx context.Context, t Table, domain string) (bool, error) {
 		return false, nil
 	}
 	s := search{ctx: ctx, table: t}
-	_, ok, err := s.any(lower(domain), ASCIIDomain(domain))
+	_, ok, err := s.whole(lower(domain), ASCIIDomain(domain))
 	return ok, err
 }

@@ -58,11 +58,11 @@ func (t *Transport) find(ctx context.Context, address string) (string, bool, err
 	_, domain := Split(address)
 	s := search{ctx: ctx, table: t.Table}
 	for key := range domainKeys(domain) {
-		if v, ok, err := s.ask(key); ok || err != nil {
+		if v, ok, err := s.parts(key); ok || err != nil {
 			return v, ok, err
 		}
 	}
-	return s.ask("*")
+	return s.parts("*")
 }
 
 // domainKeys yields the domain and its parents with a dot before them. Address
