@@ -1,11 +1,15 @@
 package smtpserver
 
 import (
+	"sync"
+
 	"github.com/emersion/go-smtp"
 )
 
-// statuses collects what an LMTPSession says of single recipients.
+// statuses collects what an LMTPSession says of single recipients. Sessions that
+// deliver to several at a time may say it from several goroutines.
 type statuses struct {
+	mu    sync.Mutex
 	names []string
 	errs  []error
 	set   []bool
@@ -17,6 +21,8 @@ func newStatuses(names []string) *statuses {
 
 // SetStatus sets the result of the first recipient of this name that has none.
 func (s *statuses) SetStatus(name string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for i, n := range s.names {
 		if n == name && !s.set[i] {
 			s.errs[i], s.set[i] = err, true
