@@ -28,6 +28,12 @@ func writeFile(t *testing.T, path, text string, n int) {
 	require.NoError(t, os.Chtimes(path, at, at))
 }
 
+// writeNow writes a file that has just been written.
+func writeNow(t *testing.T, path, text string) {
+	t.Helper()
+	writeFile(t, path, text, -3600)
+}
+
 func get(t *testing.T, table lookup.LookupTable, key string) string {
 	t.Helper()
 	value, ok, err := table.Lookup(t.Context(), key)
@@ -47,13 +53,16 @@ func TestFileReloads(t *testing.T) {
 		assert.Equal(t, "one", get(t, f, "key"))
 
 		time.Sleep(time.Hour)
-		writeFile(t, path, "key two\n", 1)
+		writeNow(t, path, "key two\n")
 		assert.Equal(t, "one", get(t, f, "key"), "the first look only notices the change")
-		assert.Equal(t, "one", get(t, f, "key"))
 		time.Sleep(999 * time.Millisecond)
 		assert.Equal(t, "one", get(t, f, "key"), "no second look within a second")
 		time.Sleep(2 * time.Millisecond)
 		assert.Equal(t, "two", get(t, f, "key"))
+
+		writeNow(t, path, "key three\n")
+		time.Sleep(time.Hour)
+		assert.Equal(t, "three", get(t, f, "key"), "what was written long ago needs no second look")
 	})
 }
 
@@ -65,7 +74,7 @@ func TestFileThatIsBeingWrittenIsLeftAlone(t *testing.T) {
 		require.NoError(t, err)
 		for n := range 20 {
 			time.Sleep(1100 * time.Millisecond)
-			writeFile(t, path, strings.Repeat("# more\n", n)+"key half", n+1)
+			writeNow(t, path, strings.Repeat("# more\n", n)+"key half")
 			assert.Equal(t, "one", get(t, f, "key"))
 		}
 		time.Sleep(1100 * time.Millisecond)
@@ -105,7 +114,7 @@ func TestFileThatGoesAway(t *testing.T) {
 // the first.
 func TestFileWrittenTwiceAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access")
-	now := time.Now()
+	now := time.Now().Add(time.Second) // the test is not slower than that file is fresh
 	write := func(text string) {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 		require.NoError(t, os.Chtimes(path, now, now))
@@ -128,8 +137,15 @@ func TestFileReloadAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	writeFile(t, path, "key two\nother 1\n", 1)
 	assert.Equal(t, "one", get(t, f, "key"), "nobody looks by himself")
-	require.NoError(t, f.Reload(t.Context()))
+	gone := filepath.Join(t.TempDir(), "gone")
+	writeFile(t, gone, "x y\n", 0)
+	other, err := lookup.OpenHash(gone, lookup.Options{Check: -1})
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(gone))
+	require.ErrorIs(t, lookup.Files{other, f}.Reload(t.Context()), os.ErrNotExist)
+	assert.Equal(t, "y", get(t, other, "x"))
 	assert.Equal(t, "two", get(t, f, "key"))
+	require.NoError(t, lookup.Files{f}.Reload(t.Context()))
 	s := f.Status()
 	assert.Equal(t, 2, s.Entries)
 	assert.Equal(t, path, s.Path)
@@ -146,6 +162,16 @@ func TestOpenOfWhatIsNoFile(t *testing.T) {
 		require.Error(t, err)
 		assert.Contains(t, err.Error(), path)
 	}
+}
+
+// TestOpenOfWhatIsTooBig: the file takes no room on the disk.
+func TestOpenOfWhatIsTooBig(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "sparse")
+	require.NoError(t, os.WriteFile(path, nil, 0o644))
+	require.NoError(t, os.Truncate(path, lookup.MaxFile+1))
+	_, err := lookup.OpenHash(path, lookup.Options{})
+	require.ErrorContains(t, err, "larger than")
 }
 
 func TestFileLogsBadLines(t *testing.T) {

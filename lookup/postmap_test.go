@@ -191,7 +191,7 @@ func TestPostmapRandom(t *testing.T) {
 		}
 		return b.String()
 	}
-	for range 60 {
+	for range 40 {
 		var text strings.Builder
 		for n := range 25 {
 			fmt.Fprintf(&text, "/%s/%s rule %d\n", pick(tokens, 7), []string{"", "", "i", "x", "m"}[r.IntN(5)], n)
@@ -201,6 +201,33 @@ func TestPostmapRandom(t *testing.T) {
 			keys = append(keys, pick(keyTokens, 6))
 		}
 		p.agree(t, "regexp", text.String(), openText(t, "regexp", text.String()), keys)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// TestPostmapRandomText makes files of what lines are made of.
+func TestPostmapRandomText(t *testing.T) {
+	t.Parallel()
+	p := newPostmap(t)
+	r := rand.New(rand.NewPCG(3, 4))
+	pick := func(from []string, most int) string {
+		var b strings.Builder
+		for range 1 + r.IntN(most) {
+			b.WriteString(from[r.IntN(len(from))])
+		}
+		return b.String()
+	}
+	lines := []string{"a", "b", "B", " ", " ", "\t", "\n", "\n", "#", "\"", "\\", ":", "x y\n", ",", "\v"}
+	networks := []string{"1.2.3.4", "1.2.3.0/24", "!", "1.2.0.0/16", "::1", "[2001:db8::]/32", "if ", "endif\n", "\n", "\n", " x\n", " y\n", "/8", "[", "]", "::/0", "0.0.0.0/0", " "}
+	textKeys := []string{"a", "b", "ab", "ba", "aa", "bb", "x", "a:", "\"a\"", "a,", "a\\", "#", "a#", "bab", "\"a b\""}
+	addresses := []string{"1.2.3.4", "1.2.3.5", "1.2.9.9", "8.8.8.8", "::1", "2001:db8::5", "fe80::1", "x"}
+	for range 30 {
+		text := pick(lines, 200)
+		p.agree(t, "texthash", text, openText(t, "texthash", text), textKeys)
+		text = pick(networks, 80)
+		p.agree(t, "cidr", text, openText(t, "cidr", text), addresses)
 		if t.Failed() {
 			return
 		}

@@ -65,6 +65,9 @@ func NewSQL(db Querier, q SQLQuery) (*SQL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sql table: %w", err)
 	}
+	if db == nil {
+		return nil, errors.New("sql table: no database")
+	}
 	if q.Result == "" {
 		q.Result = "%s"
 	}

@@ -218,8 +218,10 @@ func TestSQLQueriesThatAreWrong(t *testing.T) {
 		{query: "SELECT a FROM t WHERE k=$1 AND b='%s'", reason: `'$' cannot stand outside of strings`, dialect: lookup.PostgreSQL},
 		{query: "SELECT a FROM t WHERE k='%s'", result: "%q", reason: "result format"},
 	}
+	_, err := lookup.NewSQL(nil, lookup.SQLQuery{Query: "SELECT '%s'"})
+	require.ErrorContains(t, err, "no database")
 	for _, c := range cases {
-		_, err := lookup.NewSQL(nil, lookup.SQLQuery{Query: c.query, Result: c.result, Dialect: c.dialect})
+		_, err := lookup.NewSQL(&recorder{}, lookup.SQLQuery{Query: c.query, Result: c.result, Dialect: c.dialect})
 		require.Error(t, err, c.query)
 		assert.Contains(t, err.Error(), c.reason)
 	}
