@@ -217,7 +217,8 @@ func TestPipelining(t *testing.T) {
 		}
 		require.Equal(t, want, brief(r), "%d", i)
 	}
-	assert.Len(t, p.commands(), 1+1+1000+1+1)
+	assert.GreaterOrEqual(t, len(p.commands()), 1+1+1000+1) // QUIT may still be under way
+	assert.Equal(t, []string{text + ".\r\n"}, p.mail())
 }
 
 func TestRefusedWithoutServer(t *testing.T) {
