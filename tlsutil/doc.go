@@ -31,7 +31,8 @@
 //
 // # Caveats
 //
-// Keys are ECDSA P-256, which some mail software older than ten years cannot
-// use. Revocation is not checked. DANE, MTA-STS and a choice of certificates by
+// Keys are ECDSA P-256, which some mail software of the years before 2010 cannot
+// use. A crash may leave a temporary file whose name begins with a dot; it can be
+// deleted. Revocation is not checked. DANE, MTA-STS and a choice of certificates by
 // server name are not here.
 package tlsutil

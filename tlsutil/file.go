@@ -37,8 +37,12 @@ func place(temp, name string) error {
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if there, err := exists(name); there || err != nil {
-		return errors.Join(err, fs.ErrExist)
+	there, err := exists(name)
+	if err != nil {
+		return err
+	}
+	if there {
+		return fs.ErrExist
 	}
 	return os.Rename(temp, name)
 }

@@ -96,9 +96,12 @@ func (p *Pair) due() bool {
 	return p.next.CompareAndSwap(next, &later)
 }
 
-// refresh reads the files when they are not those of the pair in use.
+// refresh reads the files when they are not those of the pair in use. It does
+// not wait for somebody who is reading them: the handshake has a pair.
 func (p *Pair) refresh() {
-	p.mu.Lock()
+	if !p.mu.TryLock() {
+		return
+	}
 	defer p.mu.Unlock()
 	now := p.look()
 	if now.same(p.loaded) {

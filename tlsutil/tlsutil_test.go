@@ -75,22 +75,28 @@ func greet(l net.Listener) error {
 }
 
 // pipe returns the two ends of a loopback connection.
-func pipe(t *testing.T) (near, far net.Conn) {
-	t.Helper()
+func pipe() (near, far net.Conn, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	if err != nil {
+		return nil, nil, err
+	}
 	defer l.Close()
-	near, err = net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
+	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		return nil, nil, err
+	}
 	far, err = l.Accept()
-	require.NoError(t, err)
-	return near, far
+	return near, far, err
 }
 
-// handshake connects a client to a server; each side's error comes back.
+// handshake connects a client to a server; each side's error comes back. It may
+// be called from any goroutine.
 func handshake(t *testing.T, server, client *tls.Config) (state mtakit.TLS, serverErr, clientErr error) {
 	t.Helper()
-	near, far := pipe(t)
+	near, far, err := pipe()
+	if err != nil {
+		t.Error(err)
+		return state, err, err
+	}
 	defer near.Close()
 	s, c := tls.Server(far, server), tls.Client(near, client)
 	done := make(chan error, 1)
