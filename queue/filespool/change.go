@@ -213,6 +213,7 @@ func (s *Spool) unlink(id string, f *file, w *watch) error {
 	s.moving.RLock()
 	defer s.moving.RUnlock()
 	defer s.known.forget(id)
+	s.renew(id, f, w)
 	err := s.FS.Remove(f.dir.file(id))
 	f.dir.taken.Add(1)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -221,9 +222,36 @@ func (s *Spool) unlink(id string, f *file, w *watch) error {
 	w.need = true
 	for _, d := range w.dirs {
 		if err == nil && !f.single && d != f.dir {
-			err = s.remove(d.file(id))
+			err = s.takeAway(d, id)
 		}
 	}
+	return err
+}
+
+// renew puts the message's name back into the folders where it may have been
+// and of which a sync failed: that it was taken away there may be lost for good,
+// and no later sync would make up for it. unlink takes it away again.
+func (s *Spool) renew(id string, f *file, w *watch) {
+	if f.single {
+		return
+	}
+	for _, d := range w.dirs {
+		if d == f.dir || d.epoch() == 0 {
+			continue
+		}
+		if err := s.FS.Link(f.dir.file(id), d.file(id)); err != nil && !errors.Is(err, fs.ErrExist) {
+			s.Logger.Warn("cannot make sure that a name does not come back", "file", d.file(id), "error", err)
+		}
+	}
+}
+
+// takeAway removes a name from a folder if it is there.
+func (s *Spool) takeAway(d *directory, id string) error {
+	err := s.FS.Remove(d.file(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	d.taken.Add(1)
 	return err
 }
 

@@ -32,9 +32,10 @@ type draft struct {
 	written int64        // content in file
 	sum     uint32       // of what is in file
 
-	message *mtakit.Message // what Message returned; its Header may have changed
-	body    *draftBody
-	header  []byte // as it was received
+	message  *mtakit.Message // what Message returned; its Header may have changed
+	body     *draftBody
+	original *mtakit.Header // as it was received, and its bytes
+	header   []byte
 }
 
 var errGone = errors.New("filespool: draft was committed or discarded before")
@@ -163,7 +164,8 @@ func (d *draft) Message(context.Context) (*mtakit.Message, error) {
 	h, n := mtakit.ParseHeader(start[:min(len(start), mtakit.MaxHeader)])
 	d.header = start[:n:n]
 	d.body = &draftBody{d, int64(n)}
-	d.message = &mtakit.Message{Header: h, Body: d.body}
+	d.original = h
+	d.message = &mtakit.Message{Header: h.Clone(), Body: d.body}
 	return d.message, nil
 }
 
@@ -247,8 +249,8 @@ func (d *draft) finish(a *queue.Accept) (*file, error) {
 }
 
 func (d *draft) store(a *queue.Accept) (*file, error) {
-	if d.err != nil {
-		return nil, d.err
+	if _, err := d.Message(context.Background()); err != nil {
+		return nil, err
 	}
 	t := d.trailer(a)
 	meta := t.append(nil)
@@ -290,14 +292,14 @@ func (d *draft) storeFile(h *head, meta []byte) error {
 
 // trailer tells how the message differs from what was received.
 func (d *draft) trailer(a *queue.Accept) trailer {
-	t := trailer{envelope: a.Envelope, header: -1}
+	t := trailer{envelope: a.Envelope, header: int64(len(d.header))}
 	t.start = queue.Change{Attempts: a.Attempts, Next: a.Next, Hold: a.Envelope.Hold}
-	if a.Message == nil || d.message == nil {
-		return t
+	written := d.original
+	if a.Message != nil {
+		written = a.Message.Header
 	}
-	header := a.Message.Header.Bytes()
+	header := written.Bytes()
 	same := commonSuffix(header, d.header)
-	t.header = int64(len(d.header))
 	t.from = t.header - int64(same)
 	t.prefix = header[:len(header)-same]
 	return t

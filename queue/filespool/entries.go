@@ -125,43 +125,31 @@ func (s *Spool) Open(_ context.Context, id string) (*queue.Stored, error) {
 
 // message puts the header together and cuts the body off.
 func (s *Spool) message(id string, im *image) (*mtakit.Message, error) {
-	start := im.content
-	if im.content == nil {
-		f, _, err := s.openFile(id, os.O_RDONLY)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		n := im.header
-		if n < 0 {
-			n = min(im.head.content, mtakit.MaxHeader)
-		}
-		if start, err = readAt(f, headSize, n); err != nil {
-			return nil, err
-		}
+	if n := im.trailer.header; im.content != nil {
+		return &mtakit.Message{Header: im.fields(im.content[:n:n]), Body: mtakit.Bytes(im.content[n:])}, nil
 	}
-	header, n := im.splitHeader(start)
-	if im.content != nil {
-		return &mtakit.Message{Header: header, Body: mtakit.Bytes(im.content[n:])}, nil
+	f, _, err := s.openFile(id, os.O_RDONLY)
+	if err != nil {
+		return nil, err
 	}
-	sum := crc32.Checksum(start[:n], castagnoli)
-	return &mtakit.Message{Header: header, Body: &body{s, id, im.head, n, sum}}, nil
+	defer f.Close()
+	start, err := readAt(f, headSize, im.trailer.header)
+	if err != nil {
+		return nil, err
+	}
+	sum := crc32.Checksum(start, castagnoli)
+	return &mtakit.Message{Header: im.fields(start), Body: &body{s, id, im.head, int64(len(start)), sum}}, nil
 }
 
-// splitHeader parses the header of a message whose content begins with start,
-// and returns the offset in the content at which the body begins.
-func (im *image) splitHeader(start []byte) (h *mtakit.Header, n int64) {
-	if im.trailer.header < 0 {
-		h, k := mtakit.ParseHeader(start[:min(len(start), mtakit.MaxHeader)])
-		return h, int64(k)
-	}
-	n = im.trailer.header
-	raw := start[im.from:n:n]
+// fields parses the header: the prefix, and what of the received one, which is
+// start, follows it.
+func (im *image) fields(start []byte) *mtakit.Header {
+	raw := start[min(im.from, int64(len(start))):]
 	if len(im.prefix) > 0 {
 		raw = append(im.prefix[:len(im.prefix):len(im.prefix)], raw...)
 	}
-	h, _ = mtakit.ParseHeader(raw)
-	return h, n
+	h, _ := mtakit.ParseHeader(raw)
+	return h
 }
 
 // body is a body that stays in its file.

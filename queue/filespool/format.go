@@ -76,7 +76,7 @@ const (
 
 // trailer is what is known when a message is accepted. The message is prefix
 // and then the content from offset from on; its header ends at offset header of
-// the content, or where ParseHeader finds its end when header is negative.
+// the content.
 type trailer struct {
 	envelope     *mtakit.Envelope
 	prefix       []byte
@@ -91,13 +91,12 @@ func (t *trailer) append(b []byte) []byte {
 		e.bytes(trailerPrefix, t.prefix)
 	}
 	e.int(trailerFrom, t.from)
-	e.int(trailerHeader, t.header+1)
+	e.int(trailerHeader, t.header)
 	e.group(trailerState, func() { e.change(&t.start) })
 	return e.b
 }
 
 func parseTrailer(b []byte, content int64) (t trailer, s state, err error) {
-	t.header = -1
 	var start []byte
 	for tag, v := range fields(b, &err) {
 		switch tag {
@@ -108,7 +107,7 @@ func parseTrailer(b []byte, content int64) (t trailer, s state, err error) {
 		case trailerFrom:
 			t.from = v.int()
 		case trailerHeader:
-			t.header = v.int() - 1
+			t.header = v.int()
 		case trailerState:
 			start = v.b
 		}
@@ -118,7 +117,7 @@ func parseTrailer(b []byte, content int64) (t trailer, s state, err error) {
 		return t, s, fmt.Errorf("trailer: %w", err)
 	case t.envelope == nil:
 		return t, s, errors.New("trailer without envelope")
-	case t.from < 0 || t.from > content || t.header > content || t.header >= 0 && t.header < t.from:
+	case t.from < 0 || t.header < t.from || t.header > content:
 		return t, s, errors.New("trailer points out of the content")
 	}
 	s.marks = newMarks(len(t.envelope.Recipients))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
 	"os"
 	"time"
 
@@ -243,10 +242,7 @@ func (s *Spool) takeAllBack(u *undo) error {
 	}
 	for _, id := range u.accepted {
 		for _, d := range []*directory{s.tmp, s.incoming, s.active, s.deferred, s.hold} {
-			switch err := s.FS.Remove(d.file(id)); {
-			case err == nil:
-				d.taken.Add(1)
-			case !errors.Is(err, fs.ErrNotExist):
+			if err := s.takeAway(d, id); err != nil {
 				return err
 			}
 		}
