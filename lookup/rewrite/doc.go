@@ -28,7 +28,7 @@
 //
 // # Keys
 //
-// An address is looked up as it stands, then in lower case, then unquoted, then
+// An address is looked up as it stands, then unquoted, then in lower case, then
 // by the partial keys that its manual page lists. Each key goes to one Table;
 // several tables are made into one outside of here. A table with a method
 // FullKeyOnly() bool that says true (regexp, pcre, cidr, and wrappers that
