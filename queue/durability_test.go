@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -314,4 +316,103 @@ func TestAgentThatNeverEnds(t *testing.T) {
 		close(release)
 		require.NoError(t, <-done)
 	})
+}
+
+// TestHoldWhileTheSiteRecovers has a success wake a message that is just being
+// put on hold.
+func TestHoldWhileTheSiteRecovers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpool()
+		a := &agent{answer: func(d *mtakit.Delivery, i int) mtakit.Result {
+			if d.Recipients[i].Address == "first@example.net" {
+				return down()
+			}
+			return mtakit.Result{Outcome: mtakit.Delivered}
+		}}
+		m := manager(s, a)
+		m.MinBackoff, m.MaxBackoff = time.Second, time.Hour
+		serve(t, m)
+		synctest.Wait()
+		id := send(t, m, "a@example.org", "first@example.net")
+		sleep(10 * time.Minute)
+		s.mu.Lock()
+		s.latency = 10 * time.Second
+		s.mu.Unlock()
+		held := make(chan error, 1)
+		go func() { held <- m.Hold(context.Background(), id, "look") }()
+		synctest.Wait()
+		tried := len(a.to("first@example.net"))
+		for range 3 {
+			send(t, m, "a@example.org", "second@example.net")
+		}
+		sleep(time.Minute)
+		require.NoError(t, <-held)
+		assert.Len(t, a.to("first@example.net"), tried)
+		assert.Len(t, a.to("second@example.net"), 3)
+		assert.Empty(t, s.races)
+	})
+}
+
+// TestEndlessReplies has a server that says too much.
+func TestEndlessReplies(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpool()
+		long := strings.Repeat("x", 1<<20)
+		a := &agent{answer: func(*mtakit.Delivery, int) mtakit.Result {
+			return mtakit.Result{Diagnostic: long, Reply: &smtp.SMTPError{Code: 450, Message: long}}
+		}}
+		m := manager(s, a)
+		serve(t, m)
+		id := send(t, m, "a@example.org", "b@example.net")
+		synctest.Wait()
+		r := s.get(id).Marks[0].Result
+		assert.Len(t, r.Diagnostic, 2048)
+		assert.Len(t, r.Reply.Message, 2048)
+	})
+}
+
+// TestSpoolThatCannotBeRead comes up again when its disk does.
+func TestSpoolThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &unreadable{spool: newSpool(), broken: true}
+		a := &agent{}
+		m := manager(s, a)
+		send(t, s, "a@example.org", "b@example.net")
+		serve(t, m)
+		sleep(time.Hour)
+		assert.Empty(t, a.all())
+		s.mend()
+		sleep(10 * time.Minute)
+		assert.Len(t, a.all(), 1)
+		assert.Zero(t, s.len())
+	})
+}
+
+// unreadable cannot list its messages.
+type unreadable struct {
+	*spool
+	mu     sync.Mutex
+	broken bool
+}
+
+func (u *unreadable) mend() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.broken = false
+}
+
+func (u *unreadable) Entries(ctx context.Context) iter.Seq2[queue.Entry, error] {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.broken {
+		return u.spool.Entries(ctx)
+	}
+	return func(yield func(queue.Entry, error) bool) {
+		if yield(queue.Entry{}, &queue.CorruptError{ID: "X", Reason: "half of it"}) {
+			yield(queue.Entry{}, errDisk)
+		}
+	}
 }

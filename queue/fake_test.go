@@ -58,8 +58,11 @@ func (s *spool) Commit(_ context.Context, accept []queue.Accept, changes []queue
 	if err := s.enter(accept, changes); err != nil {
 		return nil, err
 	}
-	if s.latency > 0 {
-		time.Sleep(s.latency)
+	s.mu.Lock()
+	latency := s.latency
+	s.mu.Unlock()
+	if latency > 0 {
+		time.Sleep(latency)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -76,6 +76,7 @@ type Manager struct {
 	cancel                context.CancelFunc
 	start                 time.Time // of the clock that does not jump
 	wake                  chan struct{}
+	stop                  chan struct{} // closed when no more is to be started
 	done                  chan struct{} // closed when Serve has returned
 
 	group sync.WaitGroup // everything that was started and touches the spool
@@ -135,6 +136,7 @@ func (m *Manager) setup() {
 		m.recordCtx = context.WithoutCancel(m.deliverCtx)
 		m.start = time.Now()
 		m.wake = make(chan struct{}, 1)
+		m.stop = make(chan struct{})
 		m.done = make(chan struct{})
 		m.entries = make(map[string]*entry)
 		m.line = line{limit: cmp.Or(m.Concurrency, 500), transports: make(map[string]*transport)}

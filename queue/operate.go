@@ -193,6 +193,7 @@ func (m *Manager) claim(id string) (*entry, *run, error) {
 	case e.index < 0:
 		return nil, nil, fmt.Errorf("%s: %w", id, ErrBusy)
 	default:
+		m.unsleep(e) // or a success there would schedule it meanwhile
 		m.waiting.take(e)
 	}
 	return e, nil, nil

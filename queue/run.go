@@ -131,11 +131,27 @@ func (r *run) note(i int, result mtakit.Result) {
 	if result.Status == (smtp.EnhancedCode{}) {
 		result.Status = smtp.EnhancedCode{generalClass(result.Outcome), 0, 0}
 	}
+	bound(&result)
 	r.stored.Marks[i] = Mark{Recipient: i, State: r.state(i, result), Result: result}
 	r.fresh = append(r.fresh, i)
 	r.left--
 	if result.Outcome == mtakit.Deferred && !result.Site {
 		r.mixed = true
+	}
+}
+
+// reasonLimit is how many bytes are kept of what a server said: it is written
+// down for every recipient.
+const reasonLimit = 2048
+
+func bound(r *mtakit.Result) {
+	if len(r.Diagnostic) > reasonLimit {
+		r.Diagnostic = r.Diagnostic[:reasonLimit]
+	}
+	if r.Reply != nil && len(r.Reply.Message) > reasonLimit {
+		reply := *r.Reply
+		reply.Message = reply.Message[:reasonLimit]
+		r.Reply = &reply
 	}
 }
 

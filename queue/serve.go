@@ -106,7 +106,7 @@ func (m *Manager) drain() phase {
 		m.phase = closed
 	case serving:
 		m.phase = draining
-		m.kick()
+		close(m.stop)
 	}
 	return m.phase
 }
@@ -126,6 +126,8 @@ func (m *Manager) loop(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			return
+		case <-m.stop:
 			return
 		case <-m.wake:
 		case <-timer.C:
@@ -211,16 +213,12 @@ func (m *Manager) recover() {
 func (m *Manager) sleep(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for !m.draining() {
-		select {
-		case <-timer.C:
-			return !m.draining()
-		case <-tick.C:
-		}
+	select {
+	case <-timer.C:
+		return true
+	case <-m.stop:
+		return false
 	}
-	return false
 }
 
 func (m *Manager) draining() bool {
