@@ -2,6 +2,8 @@ package lookup
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -71,6 +73,23 @@ func BenchmarkAddress(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, ok, _ := table.Lookup(b.Context(), "user7+lists@example.org"); !ok {
+			b.Fatal("not found")
+		}
+	}
+}
+
+func BenchmarkFile(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "access")
+	if err := os.WriteFile(path, []byte(manyKeys(1000)), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	f, err := OpenHash(path, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok, _ := f.Lookup(b.Context(), "user7@example.org"); !ok {
 			b.Fatal("not found")
 		}
 	}

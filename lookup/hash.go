@@ -118,8 +118,8 @@ func ParseAliases(file, text string, o Options) (*Hash, []error) {
 }
 
 func newHash(file string, entries iter.Seq2[Entry, error], lines int, o Options) (*Hash, []error) {
-	// Half of a table are comments, or none: a map that is twice as big as
-	// needed costs less than one that grows to a million.
+	// How many lines are comments is not known. Half of them is a guess with
+	// which the map has to grow once at most, and is never much too big.
 	h := &Hash{values: make(map[string]string, lines/2+1)}
 	var problems problems
 	for e, err := range entries {

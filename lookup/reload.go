@@ -101,10 +101,10 @@ func (f *File) log(c *contents, first bool) {
 	l := f.opts.logger()
 	for _, p := range c.problems {
 		if e, ok := errors.AsType[*LineError](p); ok {
-			l.Warn("table line", "file", e.File, "line", e.Line, "reason", e.Reason)
+			l.Warn("bad line in table", "file", e.File, "line", e.Line, "reason", e.Reason)
 			continue
 		}
-		l.Warn("table line", "file", f.path, "reason", p.Error())
+		l.Warn("bad line in table", "file", f.path, "reason", p.Error())
 	}
 	level := slog.LevelInfo
 	if first {
