@@ -114,6 +114,9 @@ func (v *visit) Mail(from string, opts *smtp.MailOptions) error {
 		env.Options = *opts
 		v.s.Size = opts.Size
 	}
+	if env.Client.Protocol == "" { // MAIL without HELO
+		env.Client.Protocol = "SMTP"
+	}
 	if env.Options.UTF8 {
 		env.Client.Protocol = unicodeProtocol(env.Client.Protocol)
 	}
