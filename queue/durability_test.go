@@ -337,7 +337,7 @@ func TestHoldWhileTheSiteRecovers(t *testing.T) {
 		id := send(t, m, "a@example.org", "first@example.net")
 		sleep(10 * time.Minute)
 		s.mu.Lock()
-		s.latency = 10 * time.Second
+		s.slow = 10 * time.Second
 		s.mu.Unlock()
 		held := make(chan error, 1)
 		go func() { held <- m.Hold(context.Background(), id, "look") }()

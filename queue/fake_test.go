@@ -25,6 +25,7 @@ type spool struct {
 	busy    map[string]bool // messages that a Commit changes right now
 	races   []string        // broken rules
 	latency time.Duration   // of a Commit
+	slow    time.Duration   // of one that accepts nothing, beside that
 }
 
 func newSpool() *spool {
@@ -60,6 +61,9 @@ func (s *spool) Commit(_ context.Context, accept []queue.Accept, changes []queue
 	}
 	s.mu.Lock()
 	latency := s.latency
+	if len(accept) == 0 {
+		latency += s.slow
+	}
 	s.mu.Unlock()
 	if latency > 0 {
 		time.Sleep(latency)
