@@ -254,7 +254,7 @@ func (d *draft) store(a *queue.Accept) (*file, error) {
 	}
 	t := d.trailer(a)
 	meta := t.append(nil)
-	h := head{content: d.size, trailer: uint32(len(meta)), trailerSum: crc32.Checksum(meta, castagnoli), salt: rand.Uint32()}
+	h := head{content: d.size, trailer: uint32(len(meta)), trailerSum: crc(meta), salt: rand.Uint32()}
 	var err error
 	if d.file == nil && len(d.buf) >= headSize {
 		err = d.storeBuffer(&h, meta)
@@ -268,7 +268,7 @@ func (d *draft) store(a *queue.Accept) (*file, error) {
 }
 
 func (d *draft) storeBuffer(h *head, meta []byte) (err error) {
-	h.contentSum = crc32.Checksum(d.buf[headSize:], castagnoli)
+	h.contentSum = crc(d.buf[headSize:])
 	h.put(d.buf)
 	d.buf = append(d.buf, meta...)
 	if d.file, err = d.spool.FS.Open(d.spool.tmp.file(d.id), os.O_RDWR|os.O_CREATE|os.O_EXCL); err != nil {

@@ -137,7 +137,7 @@ func (s *Spool) message(id string, im *image) (*mtakit.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := crc32.Checksum(start, castagnoli)
+	sum := crc(start)
 	return &mtakit.Message{Header: im.fields(start), Body: &body{s, id, im.head, int64(len(start)), sum}}, nil
 }
 

@@ -37,7 +37,7 @@ func (h *head) put(b []byte) {
 	binary.BigEndian.PutUint32(b[28:], h.trailer)
 	binary.BigEndian.PutUint32(b[32:], h.trailerSum)
 	binary.BigEndian.PutUint32(b[36:], h.salt)
-	binary.BigEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+	binary.BigEndian.PutUint32(b[60:], crc(b[:60]))
 }
 
 func parseHead(b []byte, size int64) (h head, err error) {
@@ -46,7 +46,7 @@ func parseHead(b []byte, size int64) (h head, err error) {
 		return h, fmt.Errorf("cut off in the head: %d bytes", len(b))
 	case string(b[:16]) != magic:
 		return h, errors.New("not the head of a message file")
-	case crc32.Checksum(b[:60], castagnoli) != binary.BigEndian.Uint32(b[60:]):
+	case crc(b[:60]) != binary.BigEndian.Uint32(b[60:]):
 		return h, errors.New("checksum of the head is wrong")
 	}
 	h = head{
@@ -143,7 +143,7 @@ func (im *image) parse(tail []byte) (err error) {
 		return errors.New("cut off in the trailer")
 	}
 	meta := tail[:im.head.trailer]
-	if crc32.Checksum(meta, castagnoli) != im.trailerSum {
+	if crc(meta) != im.trailerSum {
 		return errors.New("checksum of the trailer is wrong")
 	}
 	if im.trailer, im.state, err = parseTrailer(meta, im.head.content); err != nil {
@@ -207,7 +207,7 @@ func (im *image) readContent(f crashfs.File, b []byte, whole bool) (err error) {
 	} else if im.content, err = readAt(f, headSize, im.head.content); err != nil {
 		return err
 	}
-	if crc32.Checksum(im.content, castagnoli) != im.contentSum {
+	if crc(im.content) != im.contentSum {
 		return fmt.Errorf("%w: checksum of the content is wrong", errDamaged)
 	}
 	return nil
@@ -222,3 +222,5 @@ func readAt(f crashfs.File, off, n int64) ([]byte, error) {
 	}
 	return b[:m], nil
 }
+
+func crc(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }

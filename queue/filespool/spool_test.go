@@ -6,7 +6,6 @@ import (
 	"os"
 	"testing"
 
-	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/mtakit/mtakit"
@@ -92,5 +91,3 @@ func Example() {
 	// <nil> <nil>
 	// incoming hello bob@example.org
 }
-
-var _ = require.NoError

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
 	"time"
 
@@ -145,7 +144,7 @@ func (u *undo) encode() []byte {
 	}
 	copy(e.b, undoMagic)
 	binary.BigEndian.PutUint32(e.b[16:], uint32(len(e.b)-undoHead))
-	binary.BigEndian.PutUint32(e.b[20:], crc32.Checksum(e.b[undoHead:], castagnoli))
+	binary.BigEndian.PutUint32(e.b[20:], crc(e.b[undoHead:]))
 	return e.b
 }
 
@@ -154,7 +153,7 @@ func (u *undo) encode() []byte {
 func parseUndo(b []byte) (*undo, error) {
 	if len(b) < undoHead || string(b[:16]) != undoMagic ||
 		int64(binary.BigEndian.Uint32(b[16:])) != int64(len(b)-undoHead) ||
-		binary.BigEndian.Uint32(b[20:]) != crc32.Checksum(b[undoHead:], castagnoli) {
+		binary.BigEndian.Uint32(b[20:]) != crc(b[undoHead:]) {
 		return nil, errors.New("unfinished undo log")
 	}
 	u := new(undo)

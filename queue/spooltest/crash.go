@@ -38,7 +38,7 @@ func RunCrash(t *testing.T, open func(fs crashfs.FS) (queue.Spool, error)) {
 	}
 }
 
-const lives = 6 // ways in which a crash may end
+const lives = 4 // ways in which a crash may end
 
 // after returns the file system after the crash: with what was synced, with all
 // that was written (the process was killed), or with some of it.
