@@ -24,6 +24,9 @@ func (p *posix) bracket() (string, error) {
 		}
 	}
 	for first := true; first || !p.take("]"); first = false {
+		if !first && strings.HasPrefix(p.in, "-") && !strings.HasPrefix(p.in, "-]") {
+			return "", errors.New("range without a start")
+		}
 		item, err := p.bracketItem()
 		if err != nil {
 			return "", err
