@@ -416,3 +416,25 @@ func (u *unreadable) Entries(ctx context.Context) iter.Seq2[queue.Entry, error] 
 		}
 	}
 }
+
+// TestContextEndsServe is Close by other means.
+func TestContextEndsServe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpool()
+		g := &gauge{takes: func(*mtakit.Delivery) time.Duration { return -1 }}
+		m := manager(s, g)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- m.Serve(ctx) }()
+		synctest.Wait()
+		id := send(t, m, "a@example.org", "b@example.net")
+		synctest.Wait()
+		cancel()
+		require.NoError(t, <-done)
+		require.NoError(t, m.Shutdown(context.Background()))
+		assert.Equal(t, queue.Pending, s.get(id).Marks[0].State)
+		assert.Equal(t, 1, s.get(id).Attempts)
+		assert.NotEqual(t, "deferred", s.get(id).Queue, "so that it is tried at once after the restart")
+	})
+}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"strings"
-	"time"
 
 	"github.com/mtakit/mtakit"
 )
@@ -223,69 +221,4 @@ func (m *Manager) unsleep(e *entry) {
 	delete(e.site.sleepers, e)
 	m.forget(e.site)
 	e.site = nil
-}
-
-// Entries yields every message, as Spool.Entries does, with the queue that it
-// is in now.
-func (m *Manager) Entries(ctx context.Context) iter.Seq2[Entry, error] {
-	m.setup()
-	return func(yield func(Entry, error) bool) {
-		for e, err := range m.Spool.Entries(ctx) {
-			if err == nil && m.isActive(e.ID) {
-				e.Queue = "active"
-			}
-			if !yield(e, err) {
-				return
-			}
-		}
-	}
-}
-
-func (m *Manager) isActive(id string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e := m.entries[id]
-	return e != nil && e.run != nil
-}
-
-// Status is a snapshot of the manager's work.
-type Status struct {
-	Active       int // messages in the active queue
-	Waiting      int // messages that wait for their next attempt, or for room
-	Deliveries   int // under way
-	Destinations []DestinationStatus
-}
-
-// DestinationStatus is a snapshot of one destination.
-type DestinationStatus struct {
-	Transport, Key string
-	Busy           int           // deliveries under way
-	Window         int           // how many it may have
-	Jobs           int           // messages in line for it
-	Sleepers       int           // messages that its recovery wakes
-	Dead           time.Duration // for how long it will not be tried; 0 means that it is not dead
-	Reason         string        // why it is dead
-}
-
-// Status returns a snapshot.
-func (m *Manager) Status() Status {
-	m.setup()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := Status{Active: m.active, Waiting: len(m.waiting), Deliveries: m.line.busy}
-	for _, t := range m.line.transports {
-		for _, d := range t.destinations {
-			s.Destinations = append(s.Destinations, d.status(m.now()))
-		}
-	}
-	return s
-}
-
-func (d *destination) status(now time.Duration) DestinationStatus {
-	s := DestinationStatus{Transport: d.transport.name, Key: d.key, Busy: d.busy, Window: d.window,
-		Jobs: d.jobs.len(), Sleepers: len(d.sleepers)}
-	if d.dead {
-		s.Dead, s.Reason = max(d.deadUntil-now, 0), reason(&d.last)
-	}
-	return s
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/mtakit/mtakit"
 )
 
 // ErrClosed is returned by Serve when the Manager has been served or closed
@@ -42,7 +40,7 @@ func (m *Manager) Serve(ctx context.Context) error {
 		return ErrClosed
 	}
 	m.phase = serving
-	m.group.Go(m.recover)
+	m.group.Go(m.readSpool)
 	m.mu.Unlock()
 	m.loop(ctx)
 	if ctx.Err() != nil {
@@ -194,86 +192,8 @@ func (m *Manager) helper() {
 	m.helpers--
 }
 
-// recover finds what the spool has from before. It goes on until it has seen
-// everything: mail must not wait for a restart because a disk had a bad moment.
-func (m *Manager) recover() {
-	for {
-		err := m.readEntries()
-		if err == nil || m.deliverCtx.Err() != nil || m.draining() {
-			return
-		}
-		m.log().Error("reading the spool", "error", err)
-		if !m.sleep(m.minBackoff()) {
-			return
-		}
-	}
-}
-
-// sleep waits, and reports whether the manager is still serving.
-func (m *Manager) sleep(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-m.stop:
-		return false
-	}
-}
-
 func (m *Manager) draining() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.phase != serving
-}
-
-func (m *Manager) readEntries() error {
-	for e, err := range m.Spool.Entries(m.deliverCtx) {
-		if corrupt, ok := errors.AsType[*CorruptError](err); ok {
-			m.corrupt(corrupt)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if m.draining() {
-			return nil
-		}
-		m.recovered(e)
-	}
-	return nil
-}
-
-// recovered schedules a message that was found in the spool.
-func (m *Manager) recovered(found Entry) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.entries[found.ID] != nil || found.Hold != "" {
-		return
-	}
-	e := &entry{id: found.ID, index: -1}
-	m.entries[e.id] = e
-	m.waiting.wait(e, m.now()+m.resume(found))
-	if m.waiting[0] == e {
-		m.kick()
-	}
-}
-
-// resume returns how long a message that was found waits. One whose first
-// attempt was cut off is tried at once; of the others the recorded time holds,
-// as far as a clock that was set back lets it make sense.
-func (m *Manager) resume(found Entry) time.Duration {
-	if found.Next.IsZero() || found.Attempts == 1 && found.Queue != "deferred" {
-		return 0
-	}
-	wait := max(time.Until(found.Next), 0)
-	if found.Attempts > 0 {
-		wait = min(wait, m.longestBackoff())
-	}
-	return wait
-}
-
-func (m *Manager) corrupt(err *CorruptError) {
-	m.log().Error("message is corrupt", "id", err.ID, "path", err.Path, "reason", err.Reason)
-	m.observe(mtakit.Event{Kind: mtakit.EventCorrupt, ID: err.ID, Err: err, Reason: err.Reason})
 }

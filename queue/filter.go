@@ -1,0 +1,67 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/mtakit/mtakit"
+)
+
+// Filter looks at a submission before it is accepted, and may change env and m.
+// An error, or a Reject with a 4xx reply, leaves the file for the next look. A
+// chain of the filter package is one, and so is lookup/rewrite's Cleanup.
+type Filter interface {
+	Filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (mtakit.Verdict, error)
+}
+
+// FilterFunc is a function that is a Filter.
+type FilterFunc func(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (mtakit.Verdict, error)
+
+// Filter calls f.
+func (f FilterFunc) Filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (mtakit.Verdict, error) {
+	return f(ctx, env, m)
+}
+
+// filter asks the filter and does what it wants. keep is false for a message
+// that is to be thrown away.
+func (d *Maildrop) filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (keep bool, err error) {
+	if d.Filter == nil {
+		return true, nil
+	}
+	v, err := d.Filter.Filter(ctx, env, m)
+	if err != nil {
+		return false, fmt.Errorf("filter: %w", err)
+	}
+	switch {
+	case v.Action == mtakit.Discard:
+		return false, nil
+	case v.Action == mtakit.Reject && mtakit.Temporary(v.Reply):
+		return false, fmt.Errorf("refused for now: %w", v.Reply)
+	case v.Action == mtakit.Reject:
+		return false, fmt.Errorf("%w: refused: %w", ErrSubmission, v.Reply)
+	}
+	return true, apply(v, env, m)
+}
+
+// apply has the effects that stand beside a verdict.
+func apply(v mtakit.Verdict, env *mtakit.Envelope, m *mtakit.Message) error {
+	env.Hold = cmp.Or(v.Hold, env.Hold)
+	env.Filter = cmp.Or(v.Filter, env.Filter)
+	if v.Redirect != "" {
+		env.Recipients = []mtakit.Recipient{{Address: v.Redirect}}
+	}
+	for _, address := range v.BCC {
+		env.Recipients = append(env.Recipients, mtakit.Recipient{Address: address})
+	}
+	var fields []mtakit.Field
+	for _, s := range v.Prepend {
+		f, err := mtakit.ParseField(s)
+		if err != nil {
+			return err
+		}
+		fields = append(fields, f)
+	}
+	m.Header.Prepend(fields...)
+	return nil
+}

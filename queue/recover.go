@@ -1,0 +1,86 @@
+package queue
+
+import (
+	"errors"
+	"time"
+
+	"github.com/mtakit/mtakit"
+)
+
+// readSpool finds what the spool has from before. It goes on until it has seen
+// everything: mail must not wait for a restart because a disk had a bad moment.
+func (m *Manager) readSpool() {
+	for {
+		err := m.readEntries()
+		if err == nil || m.deliverCtx.Err() != nil || m.draining() {
+			return
+		}
+		m.log().Error("reading the spool", "error", err)
+		if !m.sleep(m.minBackoff()) {
+			return
+		}
+	}
+}
+
+// sleep waits, and reports whether the manager is still serving.
+func (m *Manager) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-m.stop:
+		return false
+	}
+}
+
+func (m *Manager) readEntries() error {
+	for e, err := range m.Spool.Entries(m.deliverCtx) {
+		if corrupt, ok := errors.AsType[*CorruptError](err); ok {
+			m.corrupt(corrupt)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if m.draining() {
+			return nil
+		}
+		m.recovered(e)
+	}
+	return nil
+}
+
+// recovered schedules a message that was found in the spool.
+func (m *Manager) recovered(found Entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.entries[found.ID] != nil || found.Hold != "" {
+		return
+	}
+	e := &entry{id: found.ID, index: -1}
+	m.entries[e.id] = e
+	m.waiting.wait(e, m.now()+m.resume(found))
+	if m.waiting[0] == e {
+		m.kick()
+	}
+}
+
+// resume returns how long a message that was found waits. One whose first
+// attempt was cut off is tried at once; of the others the recorded time holds,
+// as far as a clock that was set back lets it make sense.
+func (m *Manager) resume(found Entry) time.Duration {
+	if found.Next.IsZero() || found.Attempts == 1 && found.Queue != "deferred" {
+		return 0
+	}
+	wait := max(time.Until(found.Next), 0)
+	if found.Attempts > 0 {
+		wait = min(wait, m.longestBackoff())
+	}
+	return wait
+}
+
+func (m *Manager) corrupt(err *CorruptError) {
+	m.log().Error("message is corrupt", "id", err.ID, "path", err.Path, "reason", err.Reason)
+	m.observe(mtakit.Event{Kind: mtakit.EventCorrupt, ID: err.ID, Err: err, Reason: err.Reason})
+}

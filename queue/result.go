@@ -1,0 +1,103 @@
+package queue
+
+import (
+	"slices"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/mtakit/mtakit"
+)
+
+// settle notes the result of recipient i.
+func (r *run) settle(i int, result mtakit.Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.note(i, result)
+}
+
+// settleAll notes one result for several recipients, and goes on.
+func (r *run) settleAll(index []int, result mtakit.Result) {
+	r.mu.Lock()
+	for _, i := range index {
+		r.note(i, result)
+	}
+	r.mu.Unlock()
+	r.advance()
+}
+
+// note is settle under mu.
+func (r *run) note(i int, result mtakit.Result) {
+	if result.Outcome < mtakit.Deferred || result.Outcome > mtakit.Bounced {
+		result.Outcome = mtakit.Deferred
+	}
+	if result.Status == (smtp.EnhancedCode{}) {
+		result.Status = smtp.EnhancedCode{generalClass(result.Outcome), 0, 0}
+	}
+	bound(&result)
+	r.stored.Marks[i] = Mark{Recipient: i, State: r.state(i, result), Result: result}
+	r.fresh = append(r.fresh, i)
+	r.left--
+	if result.Outcome == mtakit.Deferred && !result.Site {
+		r.mixed = true
+	}
+}
+
+// reasonLimit is how many bytes are kept of what a server said: it is written
+// down for every recipient.
+const reasonLimit = 2048
+
+func bound(r *mtakit.Result) {
+	if len(r.Diagnostic) > reasonLimit {
+		r.Diagnostic = r.Diagnostic[:reasonLimit]
+	}
+	if r.Reply != nil && len(r.Reply.Message) > reasonLimit {
+		reply := *r.Reply
+		reply.Message = reply.Message[:reasonLimit]
+		r.Reply = &reply
+	}
+}
+
+func generalClass(o mtakit.Outcome) int {
+	switch o {
+	case mtakit.Deferred:
+		return 4
+	case mtakit.Bounced:
+		return 5
+	}
+	return 2
+}
+
+// state returns where a result takes a recipient. Failed stands for everything
+// that the sender is still to be told of, a success that was asked for included.
+func (r *run) state(i int, result mtakit.Result) State {
+	switch {
+	case result.Outcome == mtakit.Deferred:
+		return Pending
+	case result.Outcome == mtakit.Bounced && r.wants(i, smtp.DSNNotifyFailure):
+		return Failed
+	case result.Outcome != mtakit.Bounced && r.wantsSuccess(i, result):
+		return Failed
+	}
+	return Done
+}
+
+// wants reports whether somebody is to be told of a failure or delay. Without
+// NOTIFY both are told (RFC 3461, section 4.1).
+func (r *run) wants(i int, what smtp.DSNNotify) bool {
+	e := r.stored.Envelope
+	if e.Sender == "" {
+		return what == smtp.DSNNotifyFailure && r.m.Postmaster != ""
+	}
+	if e.Sender == r.m.doubleBounceSender() {
+		return false
+	}
+	notify := e.Recipients[i].Options.Notify
+	return len(notify) == 0 || slices.Contains(notify, what)
+}
+
+// wantsSuccess is false when the next server took over the duty to tell.
+func (r *run) wantsSuccess(i int, result mtakit.Result) bool {
+	e := r.stored.Envelope
+	return e.Sender != "" && !(result.Outcome == mtakit.Relayed && result.DSN) &&
+		slices.Contains(e.Recipients[i].Options.Notify, smtp.DSNNotifySuccess)
+}
