@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
-
-	"github.com/mtakit/mtakit"
 )
 
 // host is one address to be tried.
@@ -210,21 +208,6 @@ func balance(hosts []host, n int) []host {
 	return kept
 }
 
-// lookupTrouble makes a look-up's result: nil means a name without the record.
-func lookupTrouble(name, rrtype string, err error) *trouble {
-	t := &trouble{cause: err, status: smtp.EnhancedCode{5, 4, 4}, bounce: true}
-	text := fmt.Sprintf("Host or domain name not found. Name service error for name=%s type=%s: ", name, rrtype)
-	switch {
-	case err == nil:
-		t.text = text + "Host found but no data record of requested type"
-	case isNotFound(err):
-		t.text = text + "Host not found"
-	default:
-		t.text, t.status, t.bounce, t.site = text+"Host not found, try again", smtp.EnhancedCode{4, 4, 3}, false, true
-	}
-	return t
-}
-
 func (a *Agent) isOwnName(name string) bool {
 	return strings.EqualFold(name, a.hostname()) ||
 		slices.ContainsFunc(a.Names, func(own string) bool { return strings.EqualFold(name, own) })
@@ -248,29 +231,4 @@ func (a *Agent) ownAddress() func(netip.Addr) bool {
 			return err == nil && prefix.Addr().Unmap() == addr
 		})
 	}
-}
-
-// trouble is why nothing could be delivered, before it is told to whom.
-type trouble struct {
-	cause  error // for the log; nil means that text says it all
-	text   string
-	status smtp.EnhancedCode
-	bounce bool
-	site   bool
-	remote string
-	reply  *smtp.SMTPError
-}
-
-// Error returns the text that DSNs show.
-func (t *trouble) Error() string { return t.text }
-
-// Unwrap returns the cause.
-func (t *trouble) Unwrap() error { return t.cause }
-
-func (t *trouble) result() mtakit.Result {
-	r := mtakit.Result{Status: t.status, Diagnostic: t.text, Site: t.site && !t.bounce, Remote: t.remote, Reply: t.reply}
-	if t.bounce {
-		r.Outcome = mtakit.Bounced
-	}
-	return r
 }

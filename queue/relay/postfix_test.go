@@ -77,9 +77,9 @@ func TestPostfix(t *testing.T) {
 		{"ESMTP", nil, false, "relayed 2.0.0", 3},
 		{"no EHLO", []string{"-e"}, false, "relayed 2.0.0", 3},
 		{"no pipelining", []string{"-p"}, false, "relayed 2.0.0", 3},
-		{"LMTP", []string{"-L"}, true, "relayed 2.0.0", 3},
-		{"hard rejects of RCPT", []string{"-r", "RCPT"}, false, "bounced 5.3.0", 0},
-		{"soft rejects of MAIL", []string{"-s", "MAIL"}, false, "deferred 4.3.0", 0},
+		{"LMTP", []string{"-L"}, true, "relayed 2.2.0", 3},
+		{"hard rejects of RCPT", []string{"-f", "RCPT"}, false, "bounced 5.3.0", 0},
+		{"soft rejects of MAIL", []string{"-r", "MAIL"}, false, "deferred 4.3.0", 0},
 		{"disconnects at DATA", []string{"-q", "DATA"}, false, "deferred 4.4.2", 0},
 	}
 	for _, tt := range tests {
@@ -95,6 +95,9 @@ func TestPostfix(t *testing.T) {
 				}
 			}
 			messages := sunk(t, dir)
+			if tt.files == 0 {
+				return // smtp-sink begins a file at MAIL
+			}
 			assert.Len(t, messages, tt.files)
 			for _, m := range messages {
 				assert.Contains(t, m, "Subject: hello\n\nHi Alice\n")

@@ -3,13 +3,9 @@ package relay
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"os"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -163,120 +159,4 @@ func (s *session) quit() {
 func (s *session) close() {
 	// Not by way of TLS, which would wait to say goodbye.
 	_ = s.raw.Close()
-}
-
-// lost is the trouble that an error of the connection means.
-func (s *session) lost(doing string, err error) *trouble {
-	t := &trouble{cause: err, status: smtp.EnhancedCode{4, 4, 2}, site: true}
-	switch {
-	case s.ctx.Err() != nil:
-		return interrupted(s.ctx)
-	case errors.Is(err, errProtocol):
-		t.status = smtp.EnhancedCode{4, 5, 0}
-		t.text = fmt.Sprintf("host %s: %v while %s", s.host.remote, err, doing)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		t.text = fmt.Sprintf("conversation with %s timed out while %s", s.host.remote, doing)
-	default:
-		t.text = fmt.Sprintf("lost connection with %s while %s", s.host.remote, doing)
-	}
-	return t
-}
-
-// interrupted is the trouble of a delivery whose context has ended.
-func interrupted(ctx context.Context) *trouble {
-	return &trouble{cause: context.Cause(ctx), status: smtp.EnhancedCode{4, 3, 2}, text: "delivery was interrupted on this side"}
-}
-
-// said is the trouble of a reply that was not the one hoped for. What is
-// neither 4xx nor 5xx is a fault of the server and temporary.
-func (s *session) said(command string, reply *smtp.SMTPError) *trouble {
-	t := &trouble{reply: reply, remote: s.host.remote, status: status(reply), bounce: reply.Code/100 == 5,
-		text: "in reply to " + command, site: reply.Code == 421}
-	if reply.Code/100 != 4 && reply.Code/100 != 5 {
-		t.status = smtp.EnhancedCode{4, 5, 0}
-	}
-	return t
-}
-
-// soften makes a trouble temporary and the destination's.
-func (t *trouble) soften() *trouble {
-	t.bounce, t.site = false, true
-	t.status[0] = 4
-	return t
-}
-
-// dialTrouble is the trouble of a connection that could not be made. That this
-// machine has no more files or memory is no fault of the destination.
-func dialTrouble(ctx context.Context, h host, err error) *trouble {
-	if ctx.Err() != nil {
-		return interrupted(ctx)
-	}
-	reason := err.Error()
-	var errno syscall.Errno
-	var netError net.Error
-	switch {
-	case errors.As(err, &errno):
-		reason = errno.Error()
-	case errors.As(err, &netError) && netError.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		reason = "connection timed out"
-	}
-	t := &trouble{cause: err, text: "connect to " + h.remote + ": " + reason, status: smtp.EnhancedCode{4, 4, 1}, site: true}
-	switch errno {
-	case syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS:
-		t.status, t.site = smtp.EnhancedCode{4, 3, 0}, false
-	}
-	return t
-}
-
-// offers is what EHLO brought.
-type offers struct {
-	pipelining, eightBit, dsn, utf8, startTLS, size bool
-
-	maxSize int64    // with size; 0 means that the server did not say
-	auth    []string // mechanisms, upper case
-}
-
-// parseOffers reads the lines behind the first of a reply to EHLO.
-func parseOffers(text string) offers {
-	var o offers
-	_, text, _ = strings.Cut(text, "\n")
-	for line := range strings.SplitSeq(strings.ToUpper(text), "\n") {
-		// "AUTH=LOGIN" and "SIZE=1000" are old forms of some servers.
-		words := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '=' })
-		if len(words) == 0 {
-			continue
-		}
-		switch words[0] {
-		case "PIPELINING":
-			o.pipelining = true
-		case "8BITMIME":
-			o.eightBit = true
-		case "DSN":
-			o.dsn = true
-		case "SMTPUTF8":
-			o.utf8 = true
-		case "STARTTLS":
-			o.startTLS = true
-		case "AUTH":
-			o.auth = append(o.auth, words[1:]...)
-		case "SIZE":
-			o.size = true
-			if len(words) > 1 {
-				o.maxSize = sizeValue(words[1])
-			}
-		}
-	}
-	return o
-}
-
-// sizeValue reads what SIZE announces; what is no number announces nothing.
-func sizeValue(s string) int64 {
-	var n int64
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' || n > 1<<58 {
-			return 0
-		}
-		n = n*10 + int64(s[i]-'0')
-	}
-	return n
 }

@@ -1,13 +1,10 @@
 package relay
 
 import (
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/emersion/go-smtp"
-
-	"github.com/mtakit/mtakit"
 )
 
 // How much is sent before its replies are read. What is sent and what comes
@@ -73,86 +70,6 @@ func (t *transaction) run() (healthy bool) {
 		return false
 	}
 	return t.end()
-}
-
-// mismatch is what the message needs and the server does not offer.
-func (t *transaction) mismatch() *trouble {
-	s, e := t.session, t.d.Envelope
-	size := t.d.Message.Size()
-	switch {
-	case s.offers.maxSize > 0 && size > s.offers.maxSize:
-		return &trouble{bounce: true, status: smtp.EnhancedCode{5, 3, 4}, text: "message size " + strconv.FormatInt(size, 10) +
-			" exceeds size limit " + strconv.FormatInt(s.offers.maxSize, 10) + " of server " + s.host.remote}
-	case !s.offers.utf8 && t.needsUTF8(e):
-		return &trouble{bounce: true, status: smtp.EnhancedCode{5, 6, 7},
-			text: "SMTPUTF8 is required, but was not offered by host " + s.host.remote}
-	}
-	return nil
-}
-
-// needsUTF8 reports whether the message cannot go out without SMTPUTF8 (RFC
-// 6531): 8-bit text in an address, or in a header that the sender said may have it.
-func (t *transaction) needsUTF8(e *mtakit.Envelope) bool {
-	if !isASCII(e.Sender) {
-		return true
-	}
-	for _, i := range t.index {
-		if !isASCII(t.d.Recipients[i].Address) {
-			return true
-		}
-	}
-	if !e.Options.UTF8 {
-		return false
-	}
-	for _, f := range t.d.Message.Header.All() {
-		if !isASCII(string(f.Raw())) {
-			return true
-		}
-	}
-	return false
-}
-
-// commands returns all of the envelope.
-func (t *transaction) commands(reused bool) []command {
-	times := t.session.times
-	commands := make([]command, 0, len(t.index)+3)
-	if reused {
-		commands = append(commands, command{name: nameRSET, text: "RSET\r\n", wait: times.RSET})
-	}
-	commands = append(commands, command{name: nameMAIL, text: t.mail(), wait: times.Mail})
-	for _, i := range t.index {
-		r := &t.d.Recipients[i]
-		text := "RCPT TO:<" + r.Address + ">"
-		if t.session.offers.dsn {
-			text += rcptParameters(r, t.session.offers.utf8)
-		}
-		commands = append(commands, command{name: nameRCPT, text: text + "\r\n", wait: times.Rcpt, rcpt: i})
-	}
-	return append(commands, command{name: nameDATA, text: "DATA\r\n", wait: times.DataInit})
-}
-
-// mail returns the MAIL command with what the server offers of its parameters.
-func (t *transaction) mail() string {
-	e, offers := t.d.Envelope, t.session.offers
-	text := "MAIL FROM:<" + e.Sender + ">"
-	if offers.size {
-		text += " SIZE=" + strconv.FormatInt(t.d.Message.Size(), 10)
-	}
-	if offers.eightBit && (e.Options.Body == smtp.Body8BitMIME || e.Options.UTF8 && offers.utf8) {
-		text += " BODY=8BITMIME"
-	}
-	if offers.utf8 && (e.Options.UTF8 || t.needsUTF8(e)) {
-		text += " SMTPUTF8"
-	}
-	if offers.dsn {
-		if ret := e.Options.Return; ret == smtp.DSNReturnFull || ret == smtp.DSNReturnHeaders {
-			text += " RET=" + string(ret)
-		}
-		if e.Options.EnvelopeID != "" {
-			text += " ENVID=" + xtext(e.Options.EnvelopeID)
-		}
-	}
-	return text + "\r\n"
 }
 
 // envelope sends commands, as many at a time as may be, and takes the replies.
@@ -296,72 +213,5 @@ func (t *transaction) lost(c command, err error) bool {
 	fault.site = fault.site && !t.answered
 	fault.remote = t.session.host.remote
 	t.trouble(t.open(), fault)
-	return false
-}
-
-// send writes the message and the final dot.
-func (t *transaction) send() bool {
-	s := t.session
-	s.patience = s.times.DataXfer
-	data := &dataWriter{w: s.out}
-	n, err := t.d.Message.WriteTo(data)
-	if s.writeErr == nil && (err != nil || n != t.d.Message.Size()) {
-		// Half a message must not look like a whole one: no dot, and no other
-		// host will do better.
-		t.agent.log().Error("message cannot be read", "id", t.d.ID, "read", n, "size", t.d.Message.Size(), "error", err)
-		t.finish(t.accepted, mtakit.Result{Status: smtp.EnhancedCode{4, 3, 0}, Diagnostic: "message cannot be read from the queue"})
-		return false
-	}
-	if err == nil {
-		err = data.Close()
-	}
-	if err == nil {
-		err = s.out.Flush()
-	}
-	if err != nil {
-		return t.lost(command{name: "message body"}, err)
-	}
-	return true
-}
-
-// end waits for what the server says of the message. Nobody is tried elsewhere
-// when it says nothing: it may have taken the message.
-func (t *transaction) end() bool {
-	if t.agent.LMTP {
-		for k, i := range t.accepted {
-			if !t.final([]int{i}, t.accepted[k:]) {
-				return false
-			}
-		}
-		return true
-	}
-	return t.final(t.accepted, t.accepted)
-}
-
-// final reads one reply to the end of data, for these recipients; rest are those
-// that are lost with the connection.
-func (t *transaction) final(index, rest []int) bool {
-	s := t.session
-	reply, err := s.readEnd()
-	if err != nil {
-		fault := s.lost("sending end of data -- message may be sent more than once", err)
-		fault.site, fault.remote = false, s.host.remote
-		t.finish(rest, fault.result())
-		return false
-	}
-	switch reply.Code / 100 {
-	case 2:
-		t.taken = true
-		t.finish(index, mtakit.Result{Outcome: mtakit.Relayed, Status: status(reply), Remote: s.host.remote, Reply: reply,
-			DSN: s.offers.dsn})
-		return true
-	case 4, 5:
-		if reply.Code == 421 {
-			index = rest
-		}
-		t.settle(index, nameEND, reply)
-		return reply.Code != 421
-	}
-	t.finish(rest, s.said(nameEND, reply).result())
 	return false
 }

@@ -246,3 +246,18 @@ func TestRefusedWithoutServer(t *testing.T) {
 	}
 	assert.Empty(t, deliver(t, agent(t), delivery("[127.0.0.1]:1")))
 }
+
+// TestDeafPeer: a server that reads nothing while it writes, and writes long
+// replies, does not bring a pipelined envelope to a halt.
+func TestDeafPeer(t *testing.T) {
+	t.Parallel()
+	long := "250-" + strings.Repeat(strings.Repeat("x", 70)+"\r\n250-", 20) + "\r\n250 ok"
+	p := &peer{offers: []string{"PIPELINING"}, replies: map[string][]string{"RCPT": {long}}}
+	var recipients []string
+	for range 300 {
+		recipients = append(recipients, strings.Repeat("r", 60)+"@example.org")
+	}
+	for _, r := range deliver(t, agent(t), delivery(fixed(p.start(t)), recipients...)) {
+		require.Equal(t, "relayed 2.0.0", brief(r))
+	}
+}
