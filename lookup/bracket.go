@@ -62,7 +62,17 @@ func (p *posix) bracketItem() (string, error) {
 	if high < low {
 		return "", errors.New("range ends before it starts")
 	}
-	return bracketRune(low) + "-" + bracketRune(high), nil
+	return p.bracketRange(low, high), nil
+}
+
+// bracketRange writes a range. Without case both ends are capital letters by
+// now, and so is the key's letter that the C library looks for in it: the small
+// letters that lie between, as in [[-~], are not meant.
+func (p *posix) bracketRange(low, high byte) string {
+	if !p.caseSensitive && low < 'a' && high > 'z' {
+		return p.bracketRange(low, 'a'-1) + p.bracketRange('z'+1, high)
+	}
+	return bracketRune(low) + "-" + bracketRune(high)
 }
 
 // bracketByte reads one byte, which may be written [.x.] or [=x=].
@@ -79,11 +89,20 @@ func (p *posix) bracketByte() (byte, error) {
 		}
 		c := p.in[2]
 		p.in = p.in[5:]
-		return c, nil
+		return p.capital(c), nil
 	}
 	c := p.in[0]
 	p.in = p.in[1:]
-	return c, nil
+	return p.capital(c), nil
+}
+
+// capital returns c as the C library sees it in a pattern without case, where
+// [A-z] is [A-Z], and [Z-a] ends before it starts.
+func (p *posix) capital(c byte) byte {
+	if !p.caseSensitive && 'a' <= c && c <= 'z' {
+		c -= 'a' - 'A'
+	}
+	return c
 }
 
 func bracketRune(c byte) string { return fmt.Sprintf(`\x{%x}`, wide(c)) }

@@ -130,6 +130,7 @@ var postmapTables = []struct{ name, kind, text, keys string }{
 		"x|\t| \tx|b|cc|CC|dd|e|fg|fgh|fg h"},
 	{"collating elements", "regexp", "/^[[=a=]]b$/ equal\n/^[[.-.]c]d$/ minus\n/^[[.xx.]]$/ two\n/^[[=e]$/ open\n/^[[:digit:]-z]$/ odd\n/^[a-\n/^[^]$/ open\n/^[a-c-e]$/ two ranges\n/^[--\\/]$/ from minus\n",
 		"ab|bb|-d|cd|xx|e|b|-|/|."},
+	{"ranges without case", "regexp", "/^[A-z]$/ letters\n/^[Z-a]$/ wrong\n/^[w-[]$/ odd\n/^[[-~]$/ above\n/^[A-z]$/i with case\n", "a|Z|_|[|w|`|~|{|-"},
 	{"more basic", "regexp", "/^a\\{2\\}b\\?$/x interval\n/\\{c/x bad\n/d\\)/x bad\n/^\\+e$/x plus\n/^\\(^f$\\)$/x anchors\n/^g{2}$/x braces\n/h|i/x bar\n",
 		"aa|aab|{c|d)|+e|f|g{2}|gg|h|h|i"},
 	{"basic", "regexp", "/^a+$/x plus\n/^b\\+$/x more\n/^\\(c\\)\\{2\\}$/x <$1>\n/^*d$/x star\n/e^f$g/x inside\n/^(h)$/x parens\n/^i\\|j$/x bar\n",
