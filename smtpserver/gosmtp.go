@@ -37,6 +37,7 @@ var ErrUnguarded = errors.New("smtpserver: go-smtp's server must serve a GoSMTPL
 //     the client has sent it;
 //   - replies at MAIL and RCPT have its texts, VRFY always has its 252;
 //   - a 421 or 521 of a restriction does not close the connection;
+//   - a client that resets between two chunks of BDAT must connect again;
 //   - HELO and EHLO cannot be told apart: Received says "ESMTP" for both;
 //   - an AUTH that fails for a reason of ours is not 454 for every mechanism;
 //   - the lone LF and CR of a message are not normalised, and a message that
@@ -116,10 +117,14 @@ func (s *guest) hello() error {
 	return err
 }
 
-// Mail begins a transaction.
+// Mail begins a transaction, unless the connection is broken: then the server
+// runs what it has in its buffer.
 func (s *guest) Mail(from string, opts *smtp.MailOptions) error {
 	s.mu.Lock()
 	defer s.unlock()
+	if s.guard.broken.Load() != nil {
+		return &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 4, 2}, Message: "Error: connection is broken"}
+	}
 	if heloName([]byte(s.conn.Hostname())) != s.visit.s.HELO {
 		if err := s.hello(); err != nil {
 			return plain(err)
@@ -325,8 +330,9 @@ type guardedReader struct {
 }
 
 // Read makes the end of a message on a broken connection an error. An error that
-// is no reply and no reset of the client leaves an unknown part of the message
-// behind, which must not be read as commands.
+// is no reply leaves an unknown part of the message behind, which must not be
+// read as commands. After a reset between chunks (smtp.ErrDataReset) go-smtp
+// v0.25.1 may take the result of the old message for that of the next.
 func (g *guardedReader) Read(p []byte) (int, error) {
 	n, err := g.r.Read(p)
 	if err == nil {
@@ -335,7 +341,7 @@ func (g *guardedReader) Read(p []byte) (int, error) {
 	if broken := g.guard.broken.Load(); broken != nil {
 		return n, fmt.Errorf("%w: %w", cutOff, *broken)
 	}
-	if _, ok := mtakit.AsReply(err); err != io.EOF && !ok && !errors.Is(err, smtp.ErrDataReset) {
+	if _, ok := mtakit.AsReply(err); err != io.EOF && !ok {
 		g.guard.poison(err)
 	}
 	return n, err

@@ -204,36 +204,54 @@ func TestGoSMTPTimeoutInsideData(t *testing.T) {
 	assert.Zero(t, q.opened())
 }
 
-// A reset between chunks, and a server that closes while a message comes, must
-// neither race nor leave a draft.
+// That server mixes up the results of a message that was reset between its
+// chunks and of the next one, so there is no next one on the connection.
 func TestGoSMTPResets(t *testing.T) {
 	t.Parallel()
 	q := &memory{}
 	in := &smtpserver.Intake{Queue: q, Restrictions: smtpserver.RestrictionFunc(permitAll)}
 	address, closeAll := goServer(t, in, time.Minute)
+	for range 5 {
+		nc, _ := raw(t, address)
+		_, err := io.WriteString(nc, "BDAT 4\r\nA: 1RSET\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nBDAT 4 LAST\r\nA: 1")
+		require.NoError(t, err)
+		rest, _ := io.ReadAll(nc)
+		assert.Contains(t, string(rest), "421 4.4.2")
+		nc.Close()
+	}
 	nc, c := raw(t, address)
 	defer nc.Close()
-	for range 20 {
-		_, err := io.WriteString(nc, "BDAT 4\r\nA: 1RSET\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\n")
+	for _, chunk := range []string{"BDAT 6\r\nA: 1\r\n", "BDAT 6 LAST\r\n\r\nend\n"} {
+		_, err := io.WriteString(nc, chunk)
 		require.NoError(t, err)
-		for range 4 {
-			_, _, err = c.ReadResponse(250)
-			require.NoError(t, err)
-		}
+		_, _, err = c.ReadResponse(250)
+		require.NoError(t, err)
 	}
-	_, err := io.WriteString(nc, "BDAT 6\r\nA: 1\r\n")
-	require.NoError(t, err)
-	_, _, err = c.ReadResponse(250)
-	require.NoError(t, err)
-	_, err = io.WriteString(nc, "BDAT 6 LAST\r\n\r\nend\n")
-	require.NoError(t, err)
-	_, text, err := c.ReadResponse(250)
-	require.NoError(t, err)
-	assert.Contains(t, text, "queued as Q1")
 	nc.Close()
 	closeAll()
 	require.Len(t, q.all(), 1)
 	assert.True(t, strings.HasSuffix(q.all()[0].raw, "A: 1\r\n\r\nend\n"))
+	assert.Zero(t, q.opened())
+}
+
+// That server gives up a message at a line that is too long for it, with the
+// rest still in its buffer.
+func TestGoSMTPLongLineSmugglesNothing(t *testing.T) {
+	t.Parallel()
+	q := &memory{}
+	in := &smtpserver.Intake{Queue: q, Restrictions: smtpserver.RestrictionFunc(permitAll)}
+	address, closeAll := goServer(t, in, time.Minute)
+	nc, _ := raw(t, address)
+	defer nc.Close()
+	_, err := io.WriteString(nc, "DATA\r\n"+strings.Repeat("x", 5000)+
+		"\r\nMAIL FROM:<evil@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\nevil\r\n.\r\nQUIT\r\n")
+	require.NoError(t, err)
+	nc.(*net.TCPConn).CloseWrite()
+	rest, _ := io.ReadAll(nc)
+	assert.NotContains(t, string(rest), "queued")
+	nc.Close()
+	closeAll()
+	assert.Empty(t, q.all())
 	assert.Zero(t, q.opened())
 }
 
