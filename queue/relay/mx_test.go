@@ -257,3 +257,22 @@ func TestDNS(t *testing.T) {
 	require.ErrorAs(t, err, &dnsError)
 	assert.False(t, dnsError.IsNotFound)
 }
+
+// TestIPv6 delivers over IPv6, to a literal and to a name.
+func TestIPv6(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skip("this machine has no IPv6 loopback: ", err)
+	}
+	p := &peer{}
+	_, port, err := net.SplitHostPort(serve(t, l, p.handle))
+	require.NoError(t, err)
+	dns, _ := resolver(t, "six.example. AAAA ::1")
+	a := agent(t, func(a *relay.Agent) { a.Resolver = dns })
+	for _, hop := range []string{"[::1]:" + port, "[IPv6:::1]:" + port, "[six.example]:" + port, "six.example:" + port} {
+		r := deliver(t, a, delivery(hop, "a@example.org"))[0]
+		assert.Equal(t, "relayed 2.0.0", brief(r), hop)
+		assert.Contains(t, r.Remote, "[::1]:"+port)
+	}
+}
