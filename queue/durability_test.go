@@ -96,7 +96,7 @@ func (w *world) check(t *testing.T, s *spool, exactly bool, name string) {
 func run(t *testing.T, s *spool, w *world, while func(m *queue.Manager)) {
 	t.Helper()
 	m := manager(s, w)
-	m.Lifetime = 3 * time.Hour
+	m.Lifetime = time.Hour
 	done := make(chan error, 1)
 	go func() { done <- m.Serve(context.Background()) }()
 	synctest.Wait()
@@ -131,10 +131,10 @@ func TestCrashAtEachCommit(t *testing.T) {
 				}
 				run(t, s, w, func(m *queue.Manager) {
 					send(t, m, "a@example.org", fates...)
-					sleep(5 * time.Hour)
+					sleep(2 * time.Hour)
 				})
 				s.fail = nil
-				run(t, s, w, func(*queue.Manager) { sleep(5 * time.Hour) })
+				run(t, s, w, func(*queue.Manager) { sleep(2 * time.Hour) })
 				w.check(t, s, false, name)
 			})
 		}
@@ -157,7 +157,7 @@ func TestDiskComesBack(t *testing.T) {
 				}
 				run(t, s, w, func(m *queue.Manager) {
 					send(t, m, "a@example.org", fates...)
-					sleep(5 * time.Hour)
+					sleep(2 * time.Hour)
 				})
 				w.check(t, s, true, fmt.Sprintf("%d from %d on", count, n))
 			})
@@ -190,7 +190,7 @@ func TestNoRoomForNotifications(t *testing.T) {
 			mu.Lock()
 			full = false
 			mu.Unlock()
-			sleep(5 * time.Hour)
+			sleep(2 * time.Hour)
 		})
 		w.check(t, s, true, "no room")
 	})

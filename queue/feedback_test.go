@@ -70,7 +70,7 @@ func TestRetry(t *testing.T) {
 		{"at most", 50 * time.Hour, 4000 * time.Second, 4500 * time.Second},
 		{"clock set back", -30 * time.Hour, 300 * time.Second, 338 * time.Second},
 		{"last attempt at the end", 120*time.Hour - 1000*time.Second, 1000 * time.Second, 1000 * time.Second},
-		{"not earlier than the minimum", 120*time.Hour - 100*time.Second, 4000 * time.Second, 4500 * time.Second},
+		{"not earlier than the minimum", 120*time.Hour - 100*time.Second, 300 * time.Second, 300 * time.Second},
 		{"clock set forward", 5000 * time.Hour, 4000 * time.Second, 4500 * time.Second},
 	}
 	for _, tt := range tests {

@@ -38,15 +38,16 @@ func born(e *mtakit.Envelope) time.Time {
 // retry returns how long a message waits for its next attempt. The wait is its
 // age, so that it doubles from attempt to attempt, between MinBackoff and
 // MaxBackoff, made longer by up to an eighth, so that what failed together does
-// not come back together. The last attempt is made when the message expires.
+// not come back together. The last attempt is made when the message expires, or
+// MinBackoff after the one before.
 //
 // A clock that was set back gives a negative age, and MinBackoff.
 func (m *Manager) retry(e *mtakit.Envelope, now time.Time) time.Duration {
 	age := now.Sub(born(e))
 	wait := min(max(age, m.minBackoff()), m.maxBackoff())
 	wait += rand.N(wait/8 + 1)
-	if left := m.lifetime(e) - age; left > m.minBackoff() && left < wait {
-		return left
+	if left := m.lifetime(e) - age; left > 0 {
+		return min(wait, max(left, m.minBackoff()))
 	}
 	return wait
 }
