@@ -142,6 +142,9 @@ func (p *posix) piece(depth int, first bool) (string, error) {
 		return "", err
 	}
 	for again := false; ; again = true {
+		if again && p.basic && (strings.HasPrefix(p.in, "*") || strings.HasPrefix(p.in, `\{`)) {
+			return "", errors.New("repetition of a repetition")
+		}
 		op, err := p.repetition()
 		if err != nil || op == "" {
 			return atom, err

@@ -189,7 +189,10 @@ func TestPostmapRandom(t *testing.T) {
 	t.Parallel()
 	p := newPostmap(t)
 	r := rand.New(rand.NewPCG(1, 2))
-	tokens := []string{"a", "b", "c", "A", ".", "*", "+", "?", "|", "(", ")", "(", ")", "^", "$", "[ab]", "[^a]", "[", "]", "{1,2}", "{", "}", "{2}", "\\.", "\\(", "-", "[[:alpha:]]", "[b-c]", "\\w"}
+	tokens := []string{
+		"[", "[", "]", "-", "-", "[:alpha:]", "[.", ".]", "[=a=]", "\\)", "\\{", "\\}", "\\|", "\\+", "\\b", "\\a", "\\A", ",", "z",
+		"a", "b", "c", "A", ".", "*", "+", "?", "|", "(", ")", "(", ")", "^", "$", "[ab]", "[^a]", "[", "]", "{1,2}", "{", "}", "{2}", "\\.", "\\(", "-", "[[:alpha:]]", "[b-c]", "\\w",
+	}
 	keyTokens := []string{"a", "b", "c", "A", "B", ".", "-", "(", "]", "{", "*"}
 	pick := func(from []string, most int) string {
 		var b strings.Builder
@@ -201,7 +204,7 @@ func TestPostmapRandom(t *testing.T) {
 	for range 40 {
 		var text strings.Builder
 		for n := range 25 {
-			fmt.Fprintf(&text, "/%s/%s rule %d\n", pick(tokens, 7), []string{"", "", "i", "x", "m"}[r.IntN(5)], n)
+			fmt.Fprintf(&text, "/%s/%s rule %d\n", pick(tokens, 8), []string{"", "", "i", "x", "m"}[r.IntN(5)], n)
 		}
 		keys := make([]string, 0, 30)
 		for range 30 {
