@@ -185,7 +185,8 @@ func (s *Spool) sweep() error {
 
 // dropSecondNames takes the earlier name of a message away that has two: a
 // crash came while it was moved. Both are the same file, which says itself
-// whether it is held.
+// whether it is held. After the end of a process, unlike that of a machine, the
+// later name may not be durable yet: it is made so first.
 func (s *Spool) dropSecondNames() error {
 	seen := map[string]*directory{}
 	for _, d := range []*directory{s.incoming, s.active, s.hold, s.deferred} {
@@ -193,8 +194,15 @@ func (s *Spool) dropSecondNames() error {
 		if err != nil {
 			return err
 		}
+		synced := false
 		for _, name := range names {
 			if earlier := seen[name]; earlier != nil && validID(name) {
+				if !synced {
+					if err := d.sync(d.epoch()); err != nil {
+						return err
+					}
+					synced = true
+				}
 				if err := s.remove(earlier.file(name)); err != nil {
 					return err
 				}

@@ -191,6 +191,9 @@ func (w *world) script() {
 func (w *world) draft(token, content string) (mtakit.Draft, *mail) {
 	content = "X-Token: " + token + "\r\n" + content
 	m := &mail{content: content}
+	if w.disk.Crashed() { // what is asked now says nothing
+		return nil, m
+	}
 	d, err := w.s.Begin(context.Background(), 0)
 	if err != nil {
 		return nil, m
@@ -240,7 +243,7 @@ func (w *world) two(first, second string) {
 // acknowledged. asked is false when there is no such message to change.
 func (w *world) change(token string, c queue.Change) (done, asked bool) {
 	m := w.mail[token]
-	if m == nil || !m.is {
+	if m == nil || !m.is || w.disk.Crashed() {
 		return false, false
 	}
 	c.ID = m.id
