@@ -35,6 +35,7 @@ var policy = []struct{ folder, imports, reason string }{
 	{"queue/spooltest", module + "/internal/crashfs", "crashes after every operation"},
 	{"maildir", "github.com/emersion/go-smtp", "status codes"},
 	{"lookup", "github.com/emersion/go-smtp", "routes and refusals are replies"},
+	{"lookup", "golang.org/x/text/cases", "keys are folded as Unicode does, so that internationalised addresses are found"},
 	{"lookup/rewrite", "golang.org/x/net/idna", "internationalised domains"},
 	{"lookup/tabletest", "github.com/stretchr/testify", "a conformance suite is a test"},
 	{"restrictions", "github.com/emersion/go-smtp", "refusals are replies"},

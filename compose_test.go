@@ -1,0 +1,66 @@
+package mtakit_test
+
+import (
+	"net"
+	"testing"
+
+	"github.com/emersion/go-smtp"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/mtakit/mtakit/filter"
+	"github.com/mtakit/mtakit/lookup"
+	"github.com/mtakit/mtakit/lookup/rewrite"
+	"github.com/mtakit/mtakit/maildir"
+	"github.com/mtakit/mtakit/queue"
+	"github.com/mtakit/mtakit/queue/filespool"
+	"github.com/mtakit/mtakit/queue/memspool"
+	"github.com/mtakit/mtakit/queue/relay"
+	"github.com/mtakit/mtakit/restrictions"
+	"github.com/mtakit/mtakit/smtpserver"
+	"github.com/mtakit/mtakit/smtpserver/auth"
+	"github.com/mtakit/mtakit/tlsutil"
+)
+
+// The siblings do not know each other; these lines prove that they fit.
+var (
+	_ restrictions.Table = lookup.LookupTable(nil)
+	_ filter.Table       = lookup.LookupTable(nil)
+	_ maildir.Table      = lookup.LookupTable(nil)
+	_ rewrite.Table      = lookup.LookupTable(nil)
+	_ auth.Table         = lookup.LookupTable(nil)
+	_ relay.Passwords    = lookup.LookupTable(nil)
+	_ lookup.LookupTable = (*rewrite.Recipients)(nil)
+
+	_ smtpserver.Queue         = queue.Queue(nil)
+	_ queue.Queue              = (*queue.Manager)(nil)
+	_ smtpserver.Restriction   = restrictions.Restriction(nil)
+	_ smtpserver.Restriction   = (*restrictions.Stages)(nil)
+	_ smtpserver.Restriction   = restrictions.List(nil)
+	_ restrictions.Restriction = (*rewrite.Relocated)(nil)
+	_ smtpserver.ContentFilter = filter.ContentFilter(nil)
+	_ smtpserver.ContentFilter = filter.Chain(nil)
+	_ queue.Filter             = filter.ContentFilter(nil)
+	_ filter.ContentFilter     = (*rewrite.Cleanup)(nil)
+	_ smtpserver.Rewriter      = (*rewrite.Trivial)(nil)
+	_ smtpserver.Authenticator = (*auth.SASL)(nil)
+	_ smtpserver.Resolver      = (*net.Resolver)(nil)
+
+	_ queue.Spool         = (*filespool.Spool)(nil)
+	_ queue.Spool         = (*memspool.Spool)(nil)
+	_ queue.Router        = (*rewrite.Router)(nil)
+	_ queue.DeliveryAgent = (*maildir.Agent)(nil)
+	_ queue.DeliveryAgent = (*relay.Agent)(nil)
+	_ relay.Resolver      = (*net.Resolver)(nil)
+)
+
+func TestCompose(t *testing.T) {
+	t.Parallel()
+	intake := &smtpserver.Intake{
+		Queue:        &queue.Manager{Spool: new(memspool.Spool), Router: &rewrite.Router{}},
+		Restrictions: &restrictions.Stages{Relay: restrictions.List{restrictions.RejectUnauthDestination{Domains: lookup.Inline{"example.org": "OK"}}}},
+		Filter:       filter.Chain{&rewrite.Cleanup{}},
+	}
+	server := &smtpserver.Server{Backend: intake, TLSConfig: tlsutil.Server(&tlsutil.Pair{})}
+	assert.NotNil(t, server)
+	assert.NotNil(t, smtp.NewServer(smtp.BackendFunc(intake.GoSMTP)))
+}

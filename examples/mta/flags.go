@@ -1,0 +1,138 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+)
+
+// config is what the flags say.
+type config struct {
+	dir                    string
+	dirGiven, logGiven     bool
+	smtp, submission       string
+	hostname, relayhost    string
+	minBackoff, maxBackoff time.Duration
+	lifetime, warningAfter time.Duration
+	queueRun, timeout      time.Duration
+	maxSize                int64
+	log, metrics           string
+	demo                   bool
+}
+
+// parseFlags reads the command line. flag.ErrHelp means that the help was asked
+// for and has been printed to help.
+func parseFlags(args []string, help io.Writer) (config, error) {
+	c := config{minBackoff: 300 * time.Second, maxBackoff: 4000 * time.Second, lifetime: 120 * time.Hour,
+		warningAfter: 4 * time.Hour, queueRun: time.Second, timeout: 300 * time.Second}
+	f := flag.NewFlagSet("mta", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&c.dir, "dir", "mta-data", "`directory` of tables, queue, mail and certificates; made on the first run")
+	f.StringVar(&c.smtp, "smtp", "127.0.0.1:2525", "`address` where mail from everywhere comes in; port 0 picks one")
+	f.StringVar(&c.submission, "submission", "127.0.0.1:2587", "`address` where users send after STARTTLS and AUTH; \"\" turns it off")
+	f.StringVar(&c.hostname, "hostname", "mx.example.test", "our `name` in greetings, Received fields and reports")
+	f.StringVar(&c.relayhost, "relayhost", "", "`host:port` that takes everything that is not local; \"\" asks for the MX")
+	duration(f, &c.minBackoff, "min-backoff", "shortest time between two attempts")
+	duration(f, &c.maxBackoff, "max-backoff", "longest time between two attempts")
+	duration(f, &c.lifetime, "lifetime", "mail older than this goes back to its sender; 0 means one attempt")
+	duration(f, &c.warningAfter, "warning-after", "our own senders are warned when mail waits longer than this; 0 means never")
+	duration(f, &c.queueRun, "queue-run", "how often the maildrop is looked at, and the longest a due message may wait")
+	duration(f, &c.timeout, "timeout", "how long an SMTP peer may be idle")
+	f.Int64Var(&c.maxSize, "max-size", 10240000, "largest message, `bytes`; 0 means any")
+	f.StringVar(&c.log, "log", "text", "`format` of the log on standard error: text, json or off")
+	f.StringVar(&c.metrics, "metrics", "", "`address` of an HTTP server with /metrics in Prometheus' text format; \"\" turns it off")
+	f.BoolVar(&c.demo, "demo", false, "start on free ports, send sample mail through the server, say what became of it, and exit")
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(help, "mta is a complete mail server made of mtakit's parts. Flags:")
+			f.SetOutput(help)
+			f.PrintDefaults()
+		}
+		return c, err
+	}
+	f.Visit(func(set *flag.Flag) {
+		c.dirGiven = c.dirGiven || set.Name == "dir"
+		c.logGiven = c.logGiven || set.Name == "log"
+	})
+	return c, c.check(f.Args())
+}
+
+func (c *config) check(rest []string) error {
+	if len(rest) > 0 {
+		return fmt.Errorf("unexpected argument %q", rest[0])
+	}
+	switch c.log {
+	case "text", "json", "off":
+	default:
+		return fmt.Errorf("-log %q: want text, json or off", c.log)
+	}
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+		least time.Duration
+	}{
+		{"min-backoff", c.minBackoff, 1}, {"max-backoff", c.maxBackoff, c.minBackoff}, {"lifetime", c.lifetime, 0},
+		{"warning-after", c.warningAfter, 0}, {"queue-run", c.queueRun, 1}, {"timeout", c.timeout, 1},
+	} {
+		if d.value < d.least {
+			return fmt.Errorf("-%s %s: must be at least %s", d.flag, d.value, d.least)
+		}
+	}
+	if c.maxSize < 0 {
+		return fmt.Errorf("-max-size %d: must not be negative", c.maxSize)
+	}
+	if c.relayhost == "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(c.relayhost); err != nil {
+		return fmt.Errorf("-relayhost %q: want host:port", c.relayhost)
+	}
+	return nil
+}
+
+// duration defines a flag that takes Go's durations ("300s", "4h") and Postfix's
+// ("5d", "1w", and a bare number for seconds).
+func duration(f *flag.FlagSet, d *time.Duration, name, usage string) {
+	f.Var(postfixDuration{d}, name, "`duration`: "+usage)
+}
+
+type postfixDuration struct{ *time.Duration }
+
+func (d postfixDuration) String() string {
+	if d.Duration == nil {
+		return ""
+	}
+	return d.Duration.String()
+}
+
+func (d postfixDuration) Set(s string) error {
+	v, err := parseDuration(s)
+	if err == nil {
+		*d.Duration = v
+	}
+	return err
+}
+
+func parseDuration(s string) (time.Duration, error) {
+	if v, err := time.ParseDuration(s); err == nil {
+		return v, nil
+	}
+	unit, digits := time.Second, s
+	if n := len(s); n > 0 {
+		switch s[n-1] {
+		case 'd':
+			unit, digits = 24*time.Hour, s[:n-1]
+		case 'w':
+			unit, digits = 7*24*time.Hour, s[:n-1]
+		}
+	}
+	v, err := strconv.ParseInt(digits, 10, 32)
+	if err != nil || time.Duration(v)*unit/unit != time.Duration(v) {
+		return 0, errors.New("want a duration such as 300s, 4h or 5d")
+	}
+	return time.Duration(v) * unit, nil
+}

@@ -1,0 +1,135 @@
+// Command mta is a complete mail server made of mtakit's parts, and the place to
+// look when you wire your own: see wire, below.
+//
+//	mta -demo      shows what it does
+//	mta            serves until SIGINT or SIGTERM; SIGHUP reads everything again
+//	mta -h         lists the flags
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/filter"
+	"github.com/mtakit/mtakit/lookup"
+	"github.com/mtakit/mtakit/lookup/rewrite"
+	"github.com/mtakit/mtakit/maildir"
+	"github.com/mtakit/mtakit/queue"
+	"github.com/mtakit/mtakit/queue/relay"
+	"github.com/mtakit/mtakit/restrictions"
+	"github.com/mtakit/mtakit/smtpserver"
+	"github.com/mtakit/mtakit/smtpserver/auth"
+	"github.com/mtakit/mtakit/tlsutil"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	c, err := parseFlags(args, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err == nil {
+		err = start(c, stdout, stderr)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "mta: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+func start(c config, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if c.demo {
+		return demo(ctx, c, stdout, stderr)
+	}
+	s, err := open(c, newLogger(c.log, stderr))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "ready smtp=%s submission=%s dir=%s\n", s.smtpAddr(), s.submissionAddr(), s.dir)
+	return s.serve(ctx)
+}
+
+// wire draws the lines between the parts: docs/architecture.md as Go.
+func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
+	// What addresses become, and where they lead.
+	canonical := &rewrite.Canonical{Both: t.canonical, Origin: t.origin}
+	aliases := &rewrite.Aliases{Table: t.aliases, Domains: t.domains}
+	expander := &rewrite.Expander{Virtual: &rewrite.Virtual{Table: t.virtual, Origin: t.origin}, Mailboxes: t.mailboxes, Aliases: aliases}
+	aliased := &rewrite.Recipients{Canonical: canonical, Expander: &rewrite.Expander{Virtual: expander.Virtual}}
+	relocated := &rewrite.Relocated{Table: t.relocated, Aliased: aliased}
+	router := &rewrite.Router{Domains: t.domains, Mailboxes: t.mailboxes, Relocated: relocated,
+		Transport: &rewrite.Transport{Table: t.transport}, RelayHost: relayhost(c.relayhost)}
+
+	// Keeping and delivering.
+	s.remote = &relay.Agent{Hostname: c.hostname, Logger: s.logger}
+	s.manager = &queue.Manager{
+		Spool:  s.spool,
+		Router: router,
+		Agents: map[string]queue.DeliveryAgent{
+			"local": &maildir.Agent{Root: s.mail, Mailboxes: lookup.Address(t.mailboxes), Hostname: c.hostname, Logger: s.logger},
+			"smtp":  s.remote,
+		},
+		Hostname:   c.hostname,
+		MinBackoff: c.minBackoff, MaxBackoff: c.maxBackoff, WarningAfter: c.warningAfter,
+		Lifetime:    cmp.Or(c.lifetime, -1), // the flag's 0 is one attempt
+		WarnSenders: queue.SendersFunc(s.ours),
+		Logger:      s.logger, Observer: observer,
+	}
+
+	// Who may send what to whom. The relay list stands alone and comes before the
+	// recipient list, so that no OK for a name that can be forged opens the relay.
+	mynetworks := restrictions.PermitMynetworks{Networks: t.networks}
+	stages := &restrictions.Stages{
+		Client: restrictions.CheckClientAccess{Table: lookup.Client(lookup.Tag("Connect:", t.access))},
+		HELO:   restrictions.CheckHELOAccess{Table: lookup.Domain(tagged("Helo:", t.access))},
+		Sender: restrictions.CheckSenderAccess{Table: lookup.AccessAddress(lookup.Tag("From:", t.access))},
+		Relay:  restrictions.List{mynetworks, restrictions.PermitSASLAuthenticated{}, restrictions.RejectUnauthDestination{Domains: t.domains}},
+		Recipient: restrictions.List{
+			relocated,
+			restrictions.CheckRecipientAccess{Table: lookup.AccessAddress(tagged("To:", t.access))},
+		},
+		Unlisted: restrictions.RejectUnlistedRecipient{Domains: t.domains, Recipients: &rewrite.Recipients{Canonical: canonical, Expander: expander}},
+	}
+	filters := filter.Chain{
+		filter.Chain{filter.HeaderChecks{Table: t.header}, filter.BodyChecks{Table: t.body}}, // what PASS ends
+		&rewrite.Cleanup{Canonical: canonical, Expander: expander},
+	}
+
+	// Receiving.
+	intake := smtpserver.Intake{
+		Queue: s.manager, Hostname: c.hostname, Restrictions: stages, Filter: filters,
+		Rewriter: &rewrite.Trivial{Origin: t.origin}, AddMissing: mynetworks, Logger: s.logger, Observer: observer,
+	}
+	submit := intake
+	submit.RequireTLS, submit.RequireAuth = true, true
+	submit.Authenticator = &auth.SASL{Verifier: &auth.Passwd{Table: t.users}}
+	submit.AddMissing = restrictions.Permit{}
+
+	s.inbound = &smtpserver.Server{Backend: &intake, Hostname: c.hostname, TLSConfig: tlsutil.Server(s.pair),
+		MaxSize: c.maxSize, IdleTimeout: c.timeout, Logger: s.logger, Observer: observer}
+	s.submission = &smtpserver.Server{Backend: &submit, Hostname: c.hostname, TLSConfig: tlsutil.Server(s.pair),
+		MaxSize: c.maxSize, IdleTimeout: c.timeout, Logger: s.logger, Observer: observer}
+	s.maildrop = &queue.Maildrop{Dir: filepath.Join(s.dir, "queue", "maildrop"), Corrupt: filepath.Join(s.dir, "queue", "corrupt"),
+		Queue: s.manager, Filter: filters, QueueRun: c.queueRun, MaxSize: cmp.Or(c.maxSize, -1), Logger: s.logger}
+
+	s.check = func(ctx context.Context) { t.check(ctx, aliases, expander) }
+}
+
+// tagged is an access table whose keys need their tag: in Sendmail's way keys
+// without one are for clients and senders.
+func tagged(tag string, t lookup.LookupTable) lookup.LookupTable {
+	return lookup.TagTable{Tag: tag, Table: t, TaggedOnly: true}
+}
