@@ -29,7 +29,7 @@ type BodyChecks struct {
 
 // Filter asks for each line.
 func (b BodyChecks) Filter(ctx context.Context, _ *mtakit.Envelope, m *mtakit.Message) (mtakit.Verdict, error) {
-	if b.Table == nil {
+	if b.Table = asked(b.Table); b.Table == nil {
 		return mtakit.Verdict{}, nil
 	}
 	contentType, _ := m.Header.Get("Content-Type")
@@ -74,7 +74,7 @@ func (s *scan) message(ctx context.Context, contentType string, m *mtakit.Messag
 		return fmt.Errorf("filter: %w", err)
 	}
 	defer r.Close()
-	if err := s.read(ctx, r); err != nil {
+	if err := s.read(ctx, r, m.Body.Size()); err != nil {
 		return err
 	}
 	m.Body = s.edits.body(m.Body)
@@ -86,8 +86,8 @@ func (s *scan) idle() bool {
 	return s.done() || !s.open() && (s.body == nil || s.seen >= maxSegment)
 }
 
-func (s *scan) read(ctx context.Context, r io.Reader) error {
-	in := lines{r: bufio.NewReaderSize(struct{ io.Reader }{bufio.NewReaderSize(r, 64<<10)}, maxLine), fresh: true}
+func (s *scan) read(ctx context.Context, r io.Reader, size int64) error {
+	in := lines{r: bufio.NewReaderSize(struct{ io.Reader }{bufio.NewReaderSize(r, int(min(size, 64<<10)))}, maxLine), fresh: true}
 	for !s.idle() {
 		p, err := in.next()
 		if errors.Is(err, io.EOF) {

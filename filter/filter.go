@@ -26,9 +26,19 @@ func (f ContentFilterFunc) Filter(ctx context.Context, env *mtakit.Envelope, m *
 
 // Table has the actions that the checks ask for; every table of package lookup
 // is one, and pattern tables are what one wants. An error means that the table
-// could not answer, which is not a miss.
+// could not answer, which is not a miss. One that has a method Empty() bool is
+// not asked while that says true; lookup.File has it.
 type Table interface {
 	Lookup(ctx context.Context, key string) (value string, ok bool, err error)
+}
+
+// asked returns t, or nil for a table that says by a method Empty() bool that
+// there is nothing in it now: then nothing is read for its sake.
+func asked(t Table) Table {
+	if e, ok := t.(interface{ Empty() bool }); ok && e.Empty() {
+		return nil
+	}
+	return t
 }
 
 // TableFunc is a function that is a Table.

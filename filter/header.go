@@ -32,6 +32,7 @@ func (h HeaderChecks) Filter(ctx context.Context, _ *mtakit.Envelope, m *mtakit.
 	if h.Nested == nil {
 		h.Nested = h.Table
 	}
+	h.Table, h.MIME, h.Nested = asked(h.Table), asked(h.MIME), asked(h.Nested)
 	if h.Table == nil && h.MIME == nil && h.Nested == nil {
 		return mtakit.Verdict{}, nil
 	}

@@ -96,12 +96,28 @@ func (f *File) Lookup(ctx context.Context, key string) (value string, ok bool, e
 	if key == "" {
 		return "", false, nil
 	}
-	if every := f.opts.interval(); every > 0 {
-		if now := int64(time.Since(f.start)); now >= f.due.Load() {
-			f.check(now, every)
-		}
-	}
+	f.look()
 	return f.current.Load().table.Lookup(ctx, key)
+}
+
+// look checks the file when that is due.
+func (f *File) look() {
+	every := f.opts.interval()
+	if every <= 0 {
+		return
+	}
+	if now := int64(time.Since(f.start)); now >= f.due.Load() {
+		f.check(now, every)
+	}
+}
+
+// Empty reports whether there is nothing in the file to be found, so that who
+// would ask for each line of a message can spare it. It looks for a new version
+// as Lookup does.
+func (f *File) Empty() bool {
+	f.look()
+	l, ok := f.current.Load().table.(interface{ Len() int })
+	return ok && l.Len() == 0
 }
 
 // FullKeyOnly reports whether the file holds patterns.

@@ -66,6 +66,21 @@ func TestFileReloads(t *testing.T) {
 	})
 }
 
+// Whoever does not ask an empty table must see all the same when it is filled.
+func TestFileEmpty(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "header_checks")
+	synctest.Test(t, func(t *testing.T) {
+		writeFile(t, path, "# nothing yet\n", 0)
+		f, err := lookup.OpenRegexp(path, lookup.Options{})
+		require.NoError(t, err)
+		assert.True(t, f.Empty())
+
+		writeFile(t, path, "/spam/ REJECT\n", 1)
+		time.Sleep(1001 * time.Millisecond)
+		assert.False(t, f.Empty())
+	})
+}
+
 func TestFileThatIsBeingWrittenIsLeftAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access")
 	synctest.Test(t, func(t *testing.T) {

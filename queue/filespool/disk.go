@@ -20,7 +20,7 @@ func (f diskFile) Size() (int64, error) {
 }
 
 func (disk) Open(name string, flag int) (crashfs.File, error) {
-	f, err := os.OpenFile(name, flag, 0o600)
+	f, err := openFile(name, flag)
 	if err != nil {
 		return nil, err
 	}

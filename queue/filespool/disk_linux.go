@@ -4,9 +4,24 @@ import (
 	"errors"
 	"io/fs"
 	"math"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
+
+// openFile is os.OpenFile without the five system calls with which that finds
+// out that files cannot be polled.
+func openFile(name string, flag int) (*os.File, error) {
+	for {
+		fd, err := unix.Open(name, flag|unix.O_CLOEXEC, 0o600)
+		switch {
+		case err == nil:
+			return os.NewFile(uintptr(fd), name), nil
+		case !errors.Is(err, unix.EINTR):
+			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
+	}
+}
 
 func (disk) Move(name, other string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, other, unix.RENAME_NOREPLACE)

@@ -2,7 +2,10 @@
 
 package filespool
 
-import "math"
+import (
+	"math"
+	"os"
+)
 
 func (disk) Move(name, other string) error { return linkMove(name, other) }
 
@@ -10,3 +13,5 @@ func (disk) Move(name, other string) error { return linkMove(name, other) }
 func (disk) Free(string) (bytes, files uint64, err error) {
 	return math.MaxUint64, math.MaxUint64, nil
 }
+
+func openFile(name string, flag int) (*os.File, error) { return os.OpenFile(name, flag, 0o600) }
