@@ -22,11 +22,15 @@ const (
 	bcryptPassword        = 72 // bcrypt looks at no more
 )
 
-// parseCrypt reads a crypt(3) hash, "$id$salt$hash". It checks all that the
-// library would take on trust: costs, and the form of each part.
+// parseCrypt reads a crypt(3) hash, "$id$salt$hash", or the traditional one. It
+// checks all that the library would take on trust: costs, and the form of each
+// part.
 func parseCrypt(text string, l limits) (secret, error) {
+	if !strings.HasPrefix(text, "$") {
+		return parseDES(text)
+	}
 	parts := strings.Split(text, "$")
-	if len(parts) < 4 || parts[0] != "" {
+	if len(parts) < 4 {
 		return secret{}, fmt.Errorf("%w: no crypt hash", ErrSecret)
 	}
 	switch parts[1] {

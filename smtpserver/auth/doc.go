@@ -26,15 +26,16 @@
 // {PLAIN} {CLEARTEXT} {PLAIN-MD5} {LDAP-MD5} {SMD5} {SHA} {SHA1} {SSHA} {SHA256}
 // {SSHA256} {SHA512} {SSHA512}, each also as {SCHEME.HEX}, {SCHEME.B64} and
 // {SCHEME.BASE64}; {MD5-CRYPT} {MD5} {SHA256-CRYPT} {SHA512-CRYPT} {BLF-CRYPT};
-// {CRYPT} for any of $1$ $5$ $6$ $2a$ $2b$ $2y$, which may also stand without a
-// scheme.
+// {DES-CRYPT}; {CRYPT} for the traditional DES hash of 13 characters and for any of
+// $1$ $5$ $6$ $2a$ $2b$ $2y$, which may also stand without a scheme.
 //
 // # Caveats
 //
 // PLAIN and LOGIN send the password: offer them under TLS only, as
-// smtpserver.Server does by default. The traditional DES form of crypt(3), 13
-// characters without $, is not read, nor are bcrypt's broken $2x$ and a plain
-// password without {PLAIN}: a secret nobody can read is an error, never a
-// password. Users whose secrets have different schemes can be told from
+// smtpserver.Server does by default. The traditional DES hash looks at eight
+// characters only and is quickly broken: it is read so that old tables can be
+// taken over. bcrypt's broken $2x$ and a plain password without {PLAIN} are not
+// read, nor is a DES hash without a scheme, which looks like one: a secret nobody
+// can read is an error, never a password. Users whose secrets have different schemes can be told from
 // strangers by a patient observer.
 package auth

@@ -31,6 +31,7 @@ const (
 	digestSHA1
 	digestSHA256
 	digestSHA512
+	desCrypt
 	md5Crypt
 	shaCrypt256
 	shaCrypt512
@@ -104,6 +105,9 @@ func parseSecret(stored string, l limits) (secret, error) {
 		return secret{}, fmt.Errorf("%w: no scheme", ErrSecret)
 	}
 	name, suffix, _ := strings.Cut(strings.ToUpper(name), ".")
+	if name == "DES-CRYPT" && suffix == "" {
+		return parseDES(text)
+	}
 	if prefixes, ok := cryptPrefixes(name); ok {
 		if suffix != "" || !hasPrefix(text, prefixes) {
 			return secret{}, fmt.Errorf("%w: no hash of scheme %s", ErrSecret, name)
@@ -121,7 +125,7 @@ func parseSecret(stored string, l limits) (secret, error) {
 func cryptPrefixes(name string) ([]string, bool) {
 	switch name {
 	case "CRYPT":
-		return []string{"$"}, true
+		return []string{""}, true
 	case "MD5-CRYPT", "MD5":
 		return []string{"$1$"}, true
 	case "SHA256-CRYPT":
@@ -189,6 +193,8 @@ func (s secret) match(password []byte) (bool, error) {
 		return s.matchDigest(sha256.New(), password), nil
 	case digestSHA512:
 		return s.matchDigest(sha512.New(), password), nil
+	case desCrypt:
+		return s.matchDES(password), nil
 	}
 	return s.matchCrypt(password)
 }

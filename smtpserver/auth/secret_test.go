@@ -62,8 +62,9 @@ func TestSecretRefused(t *testing.T) {
 	t.Parallel()
 	sum512 := strings.Repeat("a", sha512Sum)
 	for _, stored := range []string{
-		"", "{", "}", "{}", "secret", "{PLAIN}", "{PLAIN", "{NOSUCH}x", "{DES-CRYPT}abJnggxhB/yWI",
-		"{CRYPT}abJnggxhB/yWI", "{CRYPT}", "{CRYPT}$", "{CRYPT}$7$abc", "$1$", "$1$$", "$1$$" + strings.Repeat("a", 22),
+		"", "{", "}", "{}", "secret", "{PLAIN}", "{PLAIN", "{NOSUCH}x", "abNANd1rDfiNc",
+		"{DES-CRYPT}", "{DES-CRYPT}abNANd1rDfiN", "{DES-CRYPT}abNANd1rDfiNcc", "{DES-CRYPT}abNANd1rDfiN:", "{DES-CRYPT.HEX}abNANd1rDfiNc",
+		"{DES-CRYPT}$1$saltsalt$2f.bWx.H.UmlFhfc8jBL/.", "{CRYPT}_J9..rasmBYk8r9AiWNc", "{CRYPT}", "{MD5-CRYPT}abNANd1rDfiNc", "{CRYPT}$", "{CRYPT}$7$abc", "$1$", "$1$$", "$1$$" + strings.Repeat("a", 22),
 		"$1$ninechars$2f.bWx.H.UmlFhfc8jBL/.", "$1$salt$short", "$1$salt$" + strings.Repeat("ö", 11),
 		"$6$rounds=999999999$salt$" + sum512, "$6$rounds=1000001$salt$" + sum512, "$6$rounds=999$salt$" + sum512,
 		"$6$rounds=-1$salt$" + sum512, "$6$rounds=$salt$" + sum512, "$6$rounds=99999999999999999999$salt$" + sum512,
@@ -84,7 +85,7 @@ func TestSecretRefused(t *testing.T) {
 }
 
 func FuzzParseSecret(f *testing.F) {
-	for _, s := range []string{"{PLAIN}a", "{SSHA.HEX}e9225e8a20b9837743698d9b8ec01b3aee031e54010203ff",
+	for _, s := range []string{"{PLAIN}a", "{CRYPT}abNANd1rDfiNc", "{SSHA.HEX}e9225e8a20b9837743698d9b8ec01b3aee031e54010203ff",
 		"$1$saltsalt$2f.bWx.H.UmlFhfc8jBL/.", "$5$rounds=1000$s$kkjeJzcIcoraOI9Wy.Ik/CyqO0UtR1loRaFn/1I2xa7",
 		"$2y$04$abcdefghijklmnopqrstuubzadhGtS2zEF.gu0yd0opP6cVzb.e0i",
 		"{CRYPT}$6$abcdefgh$ltjgWl6579NluT/Vi1nwEvcil.G5Nbc4NiXZaNGStk8PSwGfQv72N2CKPPrVACtLtip/cZ/1GM/O6IND4WQhG."} {
