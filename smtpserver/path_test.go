@@ -161,7 +161,7 @@ func TestParseSize(t *testing.T) {
 }
 
 // taker is a session that takes everything.
-type taker struct{ n int }
+type taker struct{}
 
 func (*taker) Reset()                               {}
 func (*taker) Logout() error                        { return nil }

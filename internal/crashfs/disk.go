@@ -15,12 +15,12 @@ import (
 // ErrCrashed is what every operation of a crashed file system returns.
 var ErrCrashed = errors.New("crashfs: crashed")
 
-// Crash, as the error of a Fault, stops the machine before the operation is done.
-var Crash = errors.New("crashfs: crash now")
+// ErrCrash, as the error of a Fault, stops the machine before the operation is done.
+var ErrCrash = errors.New("crashfs: crash now")
 
 // Fault is what goes wrong at one operation.
 type Fault struct {
-	// Err is what the operation returns, or Crash; nil means nothing goes wrong.
+	// Err is what the operation returns, or ErrCrash; nil means nothing goes wrong.
 	Err error
 	// Short lets a write do half of its work first.
 	Short bool
@@ -103,7 +103,7 @@ func (d *Disk) step() (Fault, error) {
 	}
 	d.ops++
 	f := d.faults[d.ops]
-	if errors.Is(f.Err, Crash) {
+	if errors.Is(f.Err, ErrCrash) {
 		d.crashed = true
 		return f, ErrCrashed
 	}

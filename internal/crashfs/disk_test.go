@@ -115,7 +115,7 @@ func TestFaults(t *testing.T) {
 	require.NoError(t, first.Close())
 	killed := d.Exit()
 	require.Equal(t, "12", read(t, killed, "b/f"), "a killed process loses nothing that it wrote")
-	killed.Inject(1, crashfs.Fault{Err: crashfs.Crash})
+	killed.Inject(1, crashfs.Fault{Err: crashfs.ErrCrash})
 	require.ErrorIs(t, killed.Remove("b/f"), crashfs.ErrCrashed)
 	require.True(t, killed.Crashed())
 }

@@ -14,7 +14,7 @@
 // # Use
 //
 //  1. New makes an empty file system; it is an FS.
-//  2. Inject says what happens at the n-th operation from now: a Crash, an
+//  2. Inject says what happens at the n-th operation from now: an ErrCrash, an
 //     error, a short write. Operations are what changes something or syncs.
 //  3. After a crash every call fails with ErrCrashed. Restart returns the file
 //     system as the machine finds it when it comes up again.

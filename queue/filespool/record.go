@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"slices"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -296,15 +295,4 @@ func knownBehind(b []byte, salt uint32) (highest int64) {
 		}
 		b = b[i+1:]
 	}
-}
-
-func cloneMarks(marks []queue.Mark) []queue.Mark {
-	marks = slices.Clone(marks)
-	for i := range marks {
-		if r := marks[i].Result.Reply; r != nil {
-			reply := *r
-			marks[i].Result.Reply = &reply
-		}
-	}
-	return marks
 }

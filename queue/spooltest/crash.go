@@ -59,7 +59,7 @@ func everySetUp(t *testing.T, open func(crashfs.FS) (queue.Spool, error), first 
 	for life := range lives {
 		for n := 1; n < first; n++ {
 			disk := crashfs.New()
-			disk.Inject(n, crashfs.Fault{Err: crashfs.Crash})
+			disk.Inject(n, crashfs.Fault{Err: crashfs.ErrCrash})
 			_, err := open(disk)
 			require.Error(t, err)
 			w := newWorld(t, open, after(disk, life, n))
@@ -75,7 +75,7 @@ func everyCrash(t *testing.T, open func(crashfs.FS) (queue.Spool, error), first,
 			disk := crashfs.New()
 			w := newWorld(t, open, disk)
 			w.name = fmt.Sprintf("crash before operation %d, life %d", n, life)
-			disk.Inject(n-disk.Ops(), crashfs.Fault{Err: crashfs.Crash})
+			disk.Inject(n-disk.Ops(), crashfs.Fault{Err: crashfs.ErrCrash})
 			w.script()
 			w.restart(after(disk, life, n))
 			w.check()
@@ -91,10 +91,10 @@ func everyStart(t *testing.T, open func(crashfs.FS) (queue.Spool, error), first,
 			disk := crashfs.New()
 			w := newWorld(t, open, disk)
 			w.name = fmt.Sprintf("crash before operation %d and %d of the start", n, k)
-			disk.Inject(n-disk.Ops(), crashfs.Fault{Err: crashfs.Crash})
+			disk.Inject(n-disk.Ops(), crashfs.Fault{Err: crashfs.ErrCrash})
 			w.script()
 			second := after(disk, n%lives, n)
-			second.Inject(k, crashfs.Fault{Err: crashfs.Crash})
+			second.Inject(k, crashfs.Fault{Err: crashfs.ErrCrash})
 			s, err := open(second)
 			if err == nil {
 				s.Close()
@@ -372,7 +372,7 @@ func (w *world) compare(m *mail, st *queue.Stored) {
 // checkStep proves that the step is there as a whole or not at all.
 func (w *world) checkStep(s step, found map[string]*queue.Stored) {
 	of := found[s.of]
-	if w.mail[s.dsn].is == false && w.mail[s.dsn].may == false || of == nil && !s.remove {
+	if !w.mail[s.dsn].is && !w.mail[s.dsn].may || of == nil && !s.remove {
 		return // one of them went later
 	}
 	notified := of == nil || of.Marks[s.recipient].State == queue.Notified
