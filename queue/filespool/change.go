@@ -72,8 +72,7 @@ func (s *Spool) record(id string, f *file, c *queue.Change, durable bool) error 
 	}
 	if durable {
 		if err := h.Sync(); err != nil {
-			f.lost = true
-			s.known.put(id, f)
+			s.known.lose(id, f)
 			return fmt.Errorf("sync: %w", err)
 		}
 		f.synced = f.end + int64(len(b))
@@ -124,6 +123,7 @@ func (s *Spool) copyFile(id string, f *file) error {
 		return err
 	}
 	f.lost, f.torn, f.synced = false, false, f.end
+	s.known.heal(id)
 	return nil
 }
 
@@ -184,6 +184,7 @@ func (s *Spool) moveTo(id string, f *file, to *directory) error {
 	if err := to.sync(epoch); err != nil {
 		s.tidy(to.file(id))
 		to.taken.Add(1)
+		f.single = false // the second name may be on disk all the same
 		return err
 	}
 	from := f.dir

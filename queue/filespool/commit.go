@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -125,16 +126,21 @@ func (s *Spool) accept(d *draft, a *queue.Accept) error {
 		return err
 	}
 	f.dir, f.single = s.home(a), true
+	defer s.known.arrive(d)()
 	epoch := f.dir.epoch()
 	if err = s.settle(d.id, f); err == nil {
 		err = f.dir.sync(epoch)
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+		s.remember(d.id, f)
+		return nil
+	case errors.Is(err, fs.ErrExist): // that is somebody else's
+		s.tidy(s.tmp.file(d.id))
+	default:
 		s.takeBack(d.id, f)
-		return fmt.Errorf("message %s: %w", d.id, err)
 	}
-	s.remember(d.id, f)
-	return nil
+	return fmt.Errorf("message %s: %w", d.id, err)
 }
 
 // settle moves a finished file to where it lives.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"syscall"
 
 	"github.com/mtakit/mtakit"
 	"github.com/mtakit/mtakit/internal/crashfs"
@@ -16,7 +17,8 @@ import (
 
 // Entries yields every message, without reading bodies. See queue.Spool. A file
 // that the disk cannot read is yielded as a *queue.CorruptError too, but stays
-// where it is.
+// where it is. When files could not be opened for want of descriptors or memory,
+// that is the error at the end: asked again, they may be there.
 func (s *Spool) Entries(ctx context.Context) iter.Seq2[queue.Entry, error] {
 	return func(yield func(queue.Entry, error) bool) {
 		done, err := s.enter()
@@ -30,6 +32,7 @@ func (s *Spool) Entries(ctx context.Context) iter.Seq2[queue.Entry, error] {
 			yield(queue.Entry{}, fmt.Errorf("filespool: %w", err))
 			return
 		}
+		var missed error
 		for _, names := range lists {
 			for _, id := range names {
 				if err := ctx.Err(); err != nil {
@@ -37,12 +40,29 @@ func (s *Spool) Entries(ctx context.Context) iter.Seq2[queue.Entry, error] {
 					return
 				}
 				e, err := s.entry(id)
-				if !errors.Is(err, queue.ErrNotFound) && !yield(e, err) {
+				switch {
+				case errors.Is(err, queue.ErrNotFound):
+				case passing(err):
+					missed = err
+				case !yield(e, err):
 					return
 				}
 			}
 		}
+		if missed != nil {
+			yield(queue.Entry{}, fmt.Errorf("filespool: at least one message: %w", missed))
+		}
 	}
+}
+
+// passing tells whether an error says nothing of the file.
+func passing(err error) bool {
+	for _, short := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, syscall.EAGAIN} {
+		if errors.Is(err, short) {
+			return true
+		}
+	}
+	return false
 }
 
 // list returns the IDs in the four folders at one moment. Nothing is on its way
@@ -60,7 +80,7 @@ func (s *Spool) list() (lists [4][]string, err error) {
 			switch {
 			case !validID(name):
 				s.stranger(d, name)
-			case !seen[name]:
+			case !seen[name] && !s.known.isArriving(name):
 				lists[i] = append(lists[i], name)
 			}
 			if d != s.deferred {
@@ -77,7 +97,7 @@ func (s *Spool) entry(id string) (queue.Entry, error) {
 	switch {
 	case err == nil:
 		return im.entry(id, d), nil
-	case errors.As(err, &corrupt) || errors.Is(err, queue.ErrNotFound):
+	case errors.As(err, &corrupt) || errors.Is(err, queue.ErrNotFound) || passing(err):
 		return queue.Entry{}, err
 	}
 	return queue.Entry{}, &queue.CorruptError{ID: id, Path: s.dir, Reason: err.Error()}

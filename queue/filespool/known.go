@@ -33,6 +33,15 @@ type file struct {
 type known struct {
 	mu    sync.Mutex
 	files map[string]*file
+	// ends tells how far the files can be believed of which a sync failed.
+	ends map[string]int64
+	// arriving are the messages whose Commit has not returned. They are in a
+	// folder already, but nobody has to know of them yet.
+	arriving map[string]bool
+}
+
+func newKnown() known {
+	return known{files: map[string]*file{}, ends: map[string]int64{}, arriving: map[string]bool{}}
 }
 
 // mostKnown bounds the memory. Beyond it files are read again.
@@ -47,7 +56,7 @@ func (k *known) get(id string) *file {
 func (k *known) put(id string, f *file) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.files) < mostKnown || f.lost {
+	if len(k.files) < mostKnown || k.files[id] != nil {
 		k.files[id] = f
 	}
 }
@@ -56,6 +65,53 @@ func (k *known) forget(id string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.files, id)
+	delete(k.ends, id)
+}
+
+// lose notes that a sync of a file failed: readers stop at its good end.
+func (k *known) lose(id string, f *file) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f.lost = true
+	k.files[id], k.ends[id] = f, f.end
+}
+
+// heal notes that a lost file was replaced by a good one.
+func (k *known) heal(id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.ends, id)
+}
+
+// end returns where readers of a lost file stop.
+func (k *known) end(id string) (end int64, lost bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	end, lost = k.ends[id]
+	return end, lost
+}
+
+// arrive hides messages from listings until arrived is called: who finds one
+// before its Commit returns would deliver what may yet be refused.
+func (k *known) arrive(drafts ...*draft) (arrived func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, d := range drafts {
+		k.arriving[d.id] = true
+	}
+	return func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		for _, d := range drafts {
+			delete(k.arriving, d.id)
+		}
+	}
+}
+
+func (k *known) isArriving(id string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.arriving[id]
 }
 
 // find returns what is known of a message that is to be changed.
@@ -82,20 +138,25 @@ func (s *Spool) load(id string, limit int64) (*image, *directory, error) {
 		return nil, nil, fmt.Errorf("%w: %q", queue.ErrNotFound, id)
 	}
 	im, d, err := s.tryLoad(id, limit)
+	if errors.Is(err, errDamaged) {
+		im, d, err = s.loadAlone(id, limit)
+	}
 	if err == nil && im.removed {
 		s.bury(id)
 		return nil, nil, fmt.Errorf("%w: %s", queue.ErrNotFound, id)
 	}
-	if !errors.Is(err, errDamaged) {
-		return im, d, err
-	}
-	// It may have been read while it was written to: look again, alone.
+	return im, d, err
+}
+
+// loadAlone looks again at what may have been read while it was written to.
+func (s *Spool) loadAlone(id string, limit int64) (*image, *directory, error) {
 	s.moving.Lock()
 	defer s.moving.Unlock()
-	if im, d, err = s.tryLoad(id, limit); !errors.Is(err, errDamaged) {
-		return im, d, err
+	im, d, err := s.tryLoad(id, limit)
+	if errors.Is(err, errDamaged) {
+		return nil, nil, s.moveAside(d, id, err)
 	}
-	return nil, nil, s.moveAside(d, id, err)
+	return im, d, err
 }
 
 func (s *Spool) tryLoad(id string, limit int64) (*image, *directory, error) {
@@ -104,8 +165,8 @@ func (s *Spool) tryLoad(id string, limit int64) (*image, *directory, error) {
 		return nil, nil, err
 	}
 	defer f.Close()
-	if k := s.known.get(id); k != nil && k.lost {
-		f = upTo{f, k.end}
+	if end, lost := s.known.end(id); lost {
+		f = upTo{f, end}
 	}
 	im, err := readImage(f, limit)
 	if err != nil {

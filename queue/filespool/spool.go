@@ -109,7 +109,7 @@ func Open(dir string, options Options) (*Spool, error) {
 		*d = &directory{fs: s.FS, name: name, path: path.Join(dir, name)}
 	}
 	s.memory.left.Store(s.Memory)
-	s.known.files = map[string]*file{}
+	s.known = newKnown()
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("filespool: open %s: %w", dir, err)
 	}

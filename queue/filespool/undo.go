@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -28,7 +29,11 @@ func (s *Spool) both(drafts []*draft, accept []queue.Accept, changes []queue.Cha
 		return err
 	}
 	u := &undo{id: s.ids.next(time.Now())}
+	defer s.known.arrive(drafts...)()
 	for _, d := range drafts {
+		if err := s.unused(d.id); err != nil {
+			return err
+		}
 		u.accepted = append(u.accepted, d.id)
 	}
 	for i := range changes {
@@ -84,6 +89,19 @@ func (s *Spool) doBoth(drafts []*draft, accept []queue.Accept, changes []queue.C
 		}
 	}
 	return homes, nil
+}
+
+// unused fails when there is a message with this ID already, which a step that
+// is taken back would take along.
+func (s *Spool) unused(id string) error {
+	f, d, err := s.openFile(id, os.O_RDONLY)
+	if errors.Is(err, queue.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = fmt.Errorf("%s: %w", d.file(id), errors.Join(fs.ErrExist, f.Close()))
+	}
+	return err
 }
 
 func contains(files []*file, d *directory) bool {
@@ -217,6 +235,7 @@ func (s *Spool) dropUndo(u *undo) error {
 func (s *Spool) rollBack(u *undo, files []*file) error {
 	for i, m := range u.ends {
 		files[i].end = m.end
+		files[i].synced = min(files[i].synced, m.end)
 	}
 	err := s.takeAllBack(u)
 	if err == nil {
@@ -226,8 +245,7 @@ func (s *Spool) rollBack(u *undo, files []*file) error {
 		return nil
 	}
 	for i, m := range u.ends { // readers stop at the old end, writers make a copy
-		files[i].lost = true
-		s.known.put(m.id, files[i])
+		s.known.lose(m.id, files[i])
 	}
 	s.Logger.Error("cannot take back a failed commit before the next start", "undo", u.id, "error", err)
 	return err
