@@ -438,3 +438,44 @@ func TestContextEndsServe(t *testing.T) {
 		assert.NotEqual(t, "deferred", s.get(id).Queue, "so that it is tried at once after the restart")
 	})
 }
+
+// TestOrderAtTheEndOfAnAttempt puts a message on hold while the end of its
+// attempt goes to disk: the order is refused, or it is heeded.
+func TestOrderAtTheEndOfAnAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpool()
+		s.slow = 10 * time.Second
+		a := &agent{answer: func(*mtakit.Delivery, int) mtakit.Result { return deferred("not now") }}
+		m := manager(s, a)
+		serve(t, m)
+		synctest.Wait()
+		id := send(t, m, "a@example.org", "b@example.net")
+		sleep(5 * time.Second)
+		require.Len(t, a.all(), 1)
+		require.ErrorIs(t, m.Hold(t.Context(), id, "look"), queue.ErrBusy)
+		require.ErrorIs(t, m.Remove(t.Context(), id), queue.ErrBusy)
+		sleep(10 * time.Second)
+		require.NoError(t, m.Hold(t.Context(), id, "look"))
+		sleep(24 * time.Hour)
+		assert.Len(t, a.all(), 1)
+		assert.Equal(t, "look", s.get(id).Hold)
+
+		fresh := send(t, m, "a@example.org", "b@example.net")
+		s.mu.Lock()
+		s.fail = func(_ int, accept []queue.Accept, _ []queue.Change) error {
+			if len(accept) == 0 {
+				return errDisk
+			}
+			return nil
+		}
+		s.mu.Unlock()
+		sleep(time.Minute) // the end of the attempt cannot be recorded now
+		require.NoError(t, m.Remove(t.Context(), fresh), "the next try heeds it")
+		s.mu.Lock()
+		s.fail = nil
+		s.mu.Unlock()
+		sleep(time.Hour)
+		assert.Nil(t, s.get(fresh))
+	})
+}

@@ -20,6 +20,7 @@ func (r *run) finish() {
 	now := time.Now()
 	r.mu.Lock()
 	order, reason := r.order, r.reason
+	r.ending = true
 	r.mu.Unlock()
 	if order == orderNone {
 		r.expire(now)
@@ -141,6 +142,9 @@ func (r *run) countPanic() string {
 // would deliver again what was delivered.
 func (m *Manager) unsettle(r *run, err error) {
 	m.log().Error("recording the end of an attempt", "id", r.stored.ID, "error", err)
+	r.mu.Lock()
+	r.ending = false
+	r.mu.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.unsettled.wait(r.entry, m.now()+m.minBackoff()/4)

@@ -9,8 +9,8 @@ import (
 	"github.com/mtakit/mtakit"
 )
 
-// ErrBusy is wrapped when a message is just being made active or changed by
-// somebody else; a moment later it is not.
+// ErrBusy is wrapped when a message is just being made active, changed by
+// somebody else, or at the end of an attempt; a moment later it is not.
 var ErrBusy = errors.New("queue: message is busy")
 
 // Flush makes everything due that waits for a next attempt. What is held stays
@@ -163,10 +163,7 @@ func (m *Manager) change(ctx context.Context, id string, o order, c Change) (cha
 		return false, err
 	}
 	if r != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.order, r.reason = o, c.Hold
-		return false, nil
+		return false, r.take(o, c.Hold)
 	}
 	_, err = m.Spool.Commit(ctx, nil, []Change{c})
 	m.unclaim(e, c, err)
@@ -174,6 +171,18 @@ func (m *Manager) change(ctx context.Context, id string, o order, c Change) (cha
 		return false, fmt.Errorf("queue: %s: %w", id, err)
 	}
 	return true, nil
+}
+
+// take leaves an order with a run. One that is just being ended can no longer
+// heed it.
+func (r *run) take(o order, reason string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending {
+		return fmt.Errorf("%s: %w", r.stored.ID, ErrBusy)
+	}
+	r.order, r.reason = o, reason
+	return nil
 }
 
 // claim takes a message out of the scheduler's hands, or returns the run of one

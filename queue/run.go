@@ -23,6 +23,7 @@ type run struct {
 	fresh   []int // recipients whose result is not recorded yet
 	panic   string
 	order   order // what somebody wants done with the message
+	ending  bool  // too late for orders
 	reason  string
 	site    *destination // that all deferred recipients wait for
 	mixed   bool         // they wait for something else too
