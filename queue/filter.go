@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/mtakit/mtakit"
 )
 
 // Filter looks at a submission before it is accepted, and may change env and m.
-// An error, or a Reject with a 4xx reply, leaves the file for the next look. A
+// An error, a panic, or a Reject with a 4xx reply leaves the file for the next look. A
 // chain of the filter package is one, and so is lookup/rewrite's Cleanup.
 type Filter interface {
 	Filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (mtakit.Verdict, error)
@@ -29,7 +30,7 @@ func (d *Maildrop) filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.M
 	if d.Filter == nil {
 		return true, nil
 	}
-	v, err := d.Filter.Filter(ctx, env, m)
+	v, err := d.ask(ctx, env, m)
 	if err != nil {
 		return false, fmt.Errorf("filter: %w", err)
 	}
@@ -42,6 +43,17 @@ func (d *Maildrop) filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.M
 		return false, fmt.Errorf("%w: refused: %w", ErrSubmission, v.Reply)
 	}
 	return true, apply(v, env, m)
+}
+
+// ask calls the filter. A panic is an error: the file waits for the next look.
+func (d *Maildrop) ask(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (v mtakit.Verdict, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.log().Error("panic in a filter", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return d.Filter.Filter(ctx, env, m)
 }
 
 // apply has the effects that stand beside a verdict.

@@ -134,6 +134,26 @@ func TestMaildropFilter(t *testing.T) {
 	}
 }
 
+// TestMaildropFilterPanics leaves the file where it is, and goes on.
+func TestMaildropFilterPanics(t *testing.T) {
+	t.Parallel()
+	s, dir := newSpool(), t.TempDir()
+	drop(t, dir, "bad", submission)
+	drop(t, dir, "good", submission)
+	calls := 0
+	d := &queue.Maildrop{Dir: dir, Queue: direct(s), Filter: queue.FilterFunc(
+		func(context.Context, *mtakit.Envelope, *mtakit.Message) (mtakit.Verdict, error) {
+			if calls++; calls == 1 {
+				panic("filter fell")
+			}
+			return mtakit.Verdict{}, nil
+		})}
+	n, err := d.Look(t.Context())
+	require.ErrorContains(t, err, "filter fell")
+	assert.Equal(t, 1, n)
+	assert.Equal(t, []string{"bad"}, names(t, dir))
+}
+
 func TestMaildropEffects(t *testing.T) {
 	t.Parallel()
 	s, dir := newSpool(), t.TempDir()
