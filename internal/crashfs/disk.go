@@ -283,6 +283,32 @@ func (d *Disk) SyncDir(name string) error {
 	return err
 }
 
+// OpenWhole returns the disk itself.
+func (d *Disk) OpenWhole(string) (Whole, error) { return whole{d}, nil }
+
+type whole struct{ *Disk }
+
+func (whole) Close() error { return nil }
+
+// SyncAll makes every file and every name durable. When it fails, what was
+// written to files is dropped, and names are as they were.
+func (w whole) SyncAll() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, err := w.step()
+	if w.crashed {
+		return err
+	}
+	w.root.walk(func(n *node) {
+		if err == nil {
+			n.sync(true)
+		} else {
+			n.dirty = nil
+		}
+	})
+	return err
+}
+
 // Free says that there is room, unless SetFull said otherwise.
 func (d *Disk) Free(string) (bytes, files uint64, err error) {
 	d.mu.Lock()

@@ -42,3 +42,21 @@ type File interface {
 	// Sync makes the file's bytes durable, not its names.
 	Sync() error
 }
+
+// WholeFS is an FS that can sync all its files at once.
+type WholeFS interface {
+	FS
+	// OpenWhole returns what does it for the file system of dir, or nil when that
+	// cannot be relied on there. What was written before OpenWhole is not
+	// vouched for.
+	OpenWhole(dir string) (Whole, error)
+}
+
+// Whole is a file system at work. It is closed after use.
+type Whole interface {
+	// SyncAll makes everything durable that was written to files before. After
+	// an error any of it may be lost, also what another SyncAll or Sync was
+	// waiting for.
+	SyncAll() error
+	io.Closer
+}

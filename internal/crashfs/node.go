@@ -83,6 +83,14 @@ func (n *node) sync(ok bool) {
 	n.dirty, n.dirtyNames = nil, nil
 }
 
+// walk calls f for n and everything below it.
+func (n *node) walk(f func(*node)) {
+	f(n)
+	for _, child := range n.names {
+		child.walk(f)
+	}
+}
+
 // survivor copies what is left after a crash. Nodes with several names keep
 // being one node.
 type survivor struct {

@@ -15,3 +15,6 @@ func (disk) Free(string) (bytes, files uint64, err error) {
 }
 
 func openFile(name string, flag int) (*os.File, error) { return os.OpenFile(name, flag, 0o600) }
+
+// OwnFileSystem is only answered on Linux, where Options.SyncFS can be used.
+func OwnFileSystem(string) bool { return false }

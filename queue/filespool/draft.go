@@ -257,11 +257,11 @@ func (d *draft) store(a *queue.Accept) (*file, error) {
 	h := head{content: d.size, trailer: uint32(len(meta)), trailerSum: crc(meta), salt: rand.Uint32()}
 	var err error
 	if d.file == nil && len(d.buf) >= headSize {
-		err = d.storeBuffer(&h, meta)
-	} else {
-		err = d.storeFile(&h, meta)
-	}
-	if err == nil {
+		epoch := d.spool.whole.epoch()
+		if err = d.storeBuffer(&h, meta); err == nil {
+			err = d.spool.whole.sync(epoch, d.file)
+		}
+	} else if err = d.storeFile(&h, meta); err == nil {
 		err = d.file.Sync()
 	}
 	return &file{salt: h.salt, end: h.records(), synced: h.records(), recipients: len(a.Envelope.Recipients)}, err

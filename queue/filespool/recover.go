@@ -37,7 +37,10 @@ func (s *Spool) open() (err error) {
 	if err := s.prepare(found); err != nil {
 		return err
 	}
-	return s.recover()
+	if err := s.recover(); err != nil {
+		return err
+	}
+	return s.openWhole()
 }
 
 // mkdir makes a directory that is not there and its name durable.

@@ -33,6 +33,13 @@ type Options struct {
 	// works on it: nothing is locked, repaired or moved. Begin and Commit fail
 	// with ErrReadOnly. false opens it for work.
 	ReadOnly bool
+	// SyncFS makes messages that wait at the same time durable by one syncfs(2) of
+	// the file system, in place of an fsync(2) each: a third more messages a
+	// second at two thirds of the CPU. It writes whatever other programs have
+	// left unwritten there too, so it is for a file system that the mail has for
+	// itself, see OwnFileSystem. It is used on Linux 5.8 or later, which reports
+	// errors to syncfs, with ext4, xfs and btrfs. false syncs file by file.
+	SyncFS bool
 	// Logger is told of repairs, damage and files that do not belong here; nil
 	// means silence.
 	Logger *slog.Logger
@@ -75,6 +82,8 @@ type Spool struct {
 	// The folders that hold messages, and those beside them.
 	incoming, active, deferred, hold *directory
 	tmp, undo, corrupt               *directory
+
+	whole whole // syncs of new messages
 
 	ids    *ids
 	room   room
@@ -152,7 +161,7 @@ func (s *Spool) Close() error {
 	if closed || s.lock == nil {
 		return nil
 	}
-	return s.lock.Close()
+	return errors.Join(s.whole.close(), s.lock.Close())
 }
 
 // Begin starts a message of about size bytes; 0 means that nobody knows. Without

@@ -2,9 +2,6 @@ package filespool
 
 import "github.com/mtakit/mtakit/internal/crashfs"
 
-// few is how many files are synced one by one rather than all at once.
-const few = 4
-
 // whole syncs the files of new messages with one call for the whole file
 // system, when several wait for it. See Options.SyncFS.
 type whole struct {
@@ -29,21 +26,23 @@ func (s *Spool) openWhole() error {
 	return nil
 }
 
-// sync makes a file durable that was written since epoch was asked.
+// sync makes a file durable that was written since epoch was asked. Who is
+// alone syncs only his file.
 func (w *whole) sync(epoch int64, f crashfs.File) error {
 	if w.fs == nil {
 		return f.Sync()
 	}
-	alone := false
-	err := w.join(epoch, func(n int) error {
-		if n < few {
-			alone = true
-			return nil
+	return w.join(epoch, func(n int) error {
+		if n == 1 {
+			return f.Sync()
 		}
 		return w.fs.SyncAll()
 	})
-	if err == nil && (alone || w.small(epoch)) {
-		return f.Sync()
+}
+
+func (w *whole) close() error {
+	if w.fs == nil {
+		return nil
 	}
-	return err
+	return w.fs.Close()
 }
