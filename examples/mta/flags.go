@@ -8,6 +8,8 @@ import (
 	"net"
 	"strconv"
 	"time"
+
+	"github.com/mtakit/mtakit/queue/filespool"
 )
 
 // config is what the flags say.
@@ -20,7 +22,7 @@ type config struct {
 	lifetime, warningAfter time.Duration
 	queueRun, timeout      time.Duration
 	maxSize                int64
-	log, metrics           string
+	syncfs, log, metrics   string
 	demo                   bool
 }
 
@@ -43,6 +45,7 @@ func parseFlags(args []string, help io.Writer) (config, error) {
 	duration(f, &c.queueRun, "queue-run", "how often the maildrop is looked at, and the longest a due message may wait")
 	duration(f, &c.timeout, "timeout", "how long an SMTP peer may be idle")
 	f.Int64Var(&c.maxSize, "max-size", 10240000, "largest message, `bytes`; 0 means any")
+	f.StringVar(&c.syncfs, "syncfs", "auto", "`when` messages that wait together are made durable by one syncfs(2): on, off, or auto, if the directory has a file system of its own")
 	f.StringVar(&c.log, "log", "text", "`format` of the log on standard error: text, json or off")
 	f.StringVar(&c.metrics, "metrics", "", "`address` of an HTTP server with /metrics in Prometheus' text format; \"\" turns it off")
 	f.BoolVar(&c.demo, "demo", false, "start on free ports, send sample mail through the server, say what became of it, and exit")
@@ -70,6 +73,11 @@ func (c *config) check(rest []string) error {
 	default:
 		return fmt.Errorf("-log %q: want text, json or off", c.log)
 	}
+	switch c.syncfs {
+	case "auto", "on", "off":
+	default:
+		return fmt.Errorf("-syncfs %q: want auto, on or off", c.syncfs)
+	}
 	for _, d := range []struct {
 		flag  string
 		value time.Duration
@@ -92,6 +100,11 @@ func (c *config) check(rest []string) error {
 		return fmt.Errorf("-relayhost %q: want host:port", c.relayhost)
 	}
 	return nil
+}
+
+// wholeSyncs says whether the queue in dir is to use syncfs(2).
+func (c *config) wholeSyncs(dir string) bool {
+	return c.syncfs == "on" || c.syncfs == "auto" && filespool.OwnFileSystem(dir)
 }
 
 // duration defines a flag that takes Go's durations ("300s", "4h") and Postfix's

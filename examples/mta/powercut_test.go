@@ -22,9 +22,10 @@ func TestPowerCut(t *testing.T) {
 		t.Skip("needs root to mount a file system")
 	}
 	disk := newDisk(t)
-	for round := range 3 {
+	for round := range 4 {
+		syncfs := []string{"-syncfs=on", "-syncfs=off"}[round%2]
 		disk.mount(t)
-		p := launch(t, filepath.Join(disk.dir, "mta"), "-log", "off")
+		p := launch(t, filepath.Join(disk.dir, "mta"), "-log", "off", syncfs)
 		l := newLoad(10000*round, "alice@example.test", "bob@example.test", "carol@example.test")
 		done := make(chan struct{})
 		go func() {

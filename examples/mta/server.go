@@ -77,7 +77,7 @@ func (s *server) open(c config, observers []mtakit.Observer) (err error) {
 	if s.mail, err = os.OpenRoot(filepath.Join(s.dir, "mail")); err != nil {
 		return err
 	}
-	if s.spool, err = filespool.Open(filepath.Join(s.dir, "queue"), filespool.Options{Logger: s.logger}); err != nil {
+	if s.spool, err = filespool.Open(filepath.Join(s.dir, "queue"), filespool.Options{SyncFS: c.wholeSyncs(s.dir), Logger: s.logger}); err != nil {
 		return err
 	}
 	s.wire(c, s.tables, tee(append(observers, &s.counters)))
