@@ -7,6 +7,7 @@
 //     again. What changes is appended to the file as a small record.
 //   - Synced together: sessions sync their files at the same time, and share
 //     one sync of the folder in which the files get their names (group commit).
+//     With Options.SyncFS they share the sync of the files too.
 //   - The file is the truth: the folder it lies in only helps to find it. A
 //     crash between two folders loses nothing and revives nothing.
 //   - Undo: a step that accepts messages and changes others is taken back as a
