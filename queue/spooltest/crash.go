@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,7 +22,8 @@ import (
 // RunCrash checks what a spool on files promises when machine and disk fail.
 // open opens the spool that is on the file system, in a folder of its choice.
 //
-// A script of every kind of change runs once for each file operation that it
+// A script of every kind of change runs, also in several goroutines at once with
+// a crash at a random operation, and once for each file operation that it
 // does: with a crash before that operation, with an error of it, with a short
 // write. After a crash the file system holds what was synced and, by chance,
 // some of what was not. Under the race detector, which makes it many times
@@ -35,6 +37,7 @@ func RunCrash(t *testing.T, open func(fs crashfs.FS) (queue.Spool, error)) {
 	t.Run("CrashAtSetUp", func(t *testing.T) { everySetUp(t, open, first) })
 	t.Run("Crash", func(t *testing.T) { everyCrash(t, open, first, last+1) }) // the last is after everything
 	t.Run("CrashAtStart", func(t *testing.T) { everyStart(t, open, first, last) })
+	t.Run("CrashOfMany", func(t *testing.T) { crashOfMany(t, open, first, last) })
 	for _, fault := range []crashfs.Fault{{Err: syscall.EIO}, {Err: syscall.ENOSPC}, {Err: syscall.EIO, Short: true}} {
 		t.Run(fmt.Sprintf("Fault/%v/%v", fault.Err, fault.Short), func(t *testing.T) { everyFault(t, open, first, last, fault) })
 	}
@@ -124,15 +127,46 @@ func everyFault(t *testing.T, open func(crashfs.FS) (queue.Spool, error), first,
 	}
 }
 
+// crashOfMany crashes while several scripts run on one spool.
+func crashOfMany(t *testing.T, open func(crashfs.FS) (queue.Spool, error), first, last int) {
+	for seed := range uint64(400 / stride) {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		disk := crashfs.New()
+		worlds := []*world{newWorld(t, open, disk)}
+		for n := range 3 {
+			w := *worlds[0]
+			w.mail, w.prefix = map[string]*mail{}, fmt.Sprint(n, "/")
+			worlds = append(worlds, &w)
+		}
+		worlds[0].prefix = "3/"
+		disk.Inject(1+rng.IntN(len(worlds)*(last-first)), crashfs.Fault{Err: crashfs.ErrCrash})
+		var scripts sync.WaitGroup
+		for _, w := range worlds {
+			w.name = fmt.Sprint("seed ", seed)
+			scripts.Go(w.script)
+		}
+		scripts.Wait()
+		disk = after(disk, rng.IntN(lives), int(seed))
+		worlds[0].restart(disk)
+		for _, w := range worlds {
+			w.disk, w.s = disk, worlds[0].s
+			w.check()
+			w.works()
+		}
+	}
+}
+
 // world is a spool and what was acknowledged of it.
 type world struct {
 	t    testing.TB
 	name string
-	open func(crashfs.FS) (queue.Spool, error)
-	disk *crashfs.Disk
-	s    queue.Spool
-	mail map[string]*mail // by the token that is its sender
-	step []step
+	// prefix stands before the tokens on the spool; others belong to other worlds.
+	prefix string
+	open   func(crashfs.FS) (queue.Spool, error)
+	disk   *crashfs.Disk
+	s      queue.Spool
+	mail   map[string]*mail // by the token that is its sender
+	step   []step
 }
 
 // mail is what must, or may, be found of a message.
@@ -191,7 +225,7 @@ func (w *world) script() {
 
 // draft makes a draft, or nil when the disk did not let it.
 func (w *world) draft(token, content string) (mtakit.Draft, *mail) {
-	content = "X-Token: " + token + "\r\n" + content
+	content = "X-Token: " + w.prefix + token + "\r\n" + content
 	m := &mail{content: content}
 	if w.disk.Crashed() { // what is asked now says nothing
 		return nil, m
@@ -217,7 +251,7 @@ func (w *world) accept(token, content string, a queue.Accept) {
 
 func (w *world) envelope(token string) *mtakit.Envelope {
 	env := envelope("a@b", "c@d", "e@f")
-	env.Sender = token
+	env.Sender = w.prefix + token
 	return env
 }
 
@@ -333,11 +367,15 @@ func (w *world) check() {
 	found := map[string]*queue.Stored{}
 	for e, err := range w.s.Entries(context.Background()) {
 		require.NoError(w.t, err, w.name)
+		token, mine := strings.CutPrefix(e.Sender, w.prefix)
+		if !mine {
+			continue
+		}
 		st, err := w.s.Open(context.Background(), e.ID)
 		require.NoError(w.t, err, w.name)
-		require.Nil(w.t, found[e.Sender], "%s: %s twice", w.name, e.Sender)
-		found[e.Sender] = st
-		m := w.mail[e.Sender]
+		require.Nil(w.t, found[token], "%s: %s twice", w.name, e.Sender)
+		found[token] = st
+		m := w.mail[token]
 		require.NotNil(w.t, m, "%s: unknown %s", w.name, e.Sender)
 		require.True(w.t, m.is || m.may, "%s: %s is there", w.name, e.Sender)
 		w.compare(m, st)
