@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -172,10 +171,9 @@ func TestListedWhileSyncsFail(t *testing.T) {
 	require.NoError(t, err)
 	var writers, readers sync.WaitGroup
 	var over atomic.Bool
-	for w := range 4 {
+	for w, id := range []string{put(t, s, small, 1), put(t, s, small, 1), put(t, s, small, 0), put(t, s, small, 0)} {
 		writers.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(w), 2))
-			id := put(t, s, small+strings.Repeat("x", 100*w), 1)
 			state := queue.Pending
 			for range 150 {
 				if rng.IntN(4) == 0 {
