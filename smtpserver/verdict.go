@@ -1,6 +1,7 @@
 package smtpserver
 
 import (
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -69,9 +70,21 @@ func rejection(verdict *mtakit.Verdict) *smtp.SMTPError {
 	return &smtp.SMTPError{Code: 554, EnhancedCode: relayDenied, Message: "Access denied"}
 }
 
+// replyText is a refusal as the client reads it, "550 5.1.1 User unknown".
+func replyText(err error) string {
+	reply, ok := mtakit.AsReply(err)
+	if !ok {
+		return err.Error()
+	}
+	if c := reply.EnhancedCode; c[0] > 0 {
+		return fmt.Sprintf("%d %d.%d.%d %s", reply.Code, c[0], c[1], c[2], reply.Message)
+	}
+	return fmt.Sprintf("%d %s", reply.Code, reply.Message)
+}
+
 // refused logs a refusal, tells the observer, and returns it.
 func (v *visit) refused(err error, sender, recipient string) error {
-	v.log(slog.LevelInfo, "reject", "stage", v.s.Stage.String(), "reply", err,
+	v.log(slog.LevelInfo, "reject", "stage", v.s.Stage.String(), "reply", replyText(err),
 		"from", sender, "to", recipient, "proto", v.s.Protocol, "helo", v.s.HELO)
 	v.in.observe(v.ctx, mtakit.Event{Kind: mtakit.EventRejected, Session: v.s.ID, Sender: sender,
 		Recipient: recipient, Err: err, Reason: v.s.Stage.String()})
