@@ -10,9 +10,8 @@ import (
 	"strings"
 )
 
-// MaxHeader is how many bytes of a message ParseHeader may be asked to look at
-// by the parts of mtakit: a longer header is carried byte-exact, but what lies
-// beyond is not seen as header.
+// MaxHeader is how many bytes of a message are looked at for its header: a longer
+// one is carried byte-exact, but what lies beyond is not seen as header.
 const MaxHeader = 1 << 20
 
 // ErrField is wrapped by NewField and ParseField for what cannot be a header field.
@@ -28,6 +27,7 @@ type Header struct {
 	// end is what stood between the last field and the body: an empty line, or
 	// nothing when the message ended with its header.
 	end string
+	cut bool
 }
 
 // Field is one header field with its line end and its continuation lines.
@@ -115,6 +115,28 @@ func ParseHeader(b []byte) (h *Header, n int) {
 	return h, n
 }
 
+// ParseStart is ParseHeader for the start of a message that may be long: it looks
+// at MaxHeader bytes of b. A header that does not end in them is Cut before the
+// field that may not be whole.
+func ParseStart(b []byte) (h *Header, n int) {
+	b = b[:min(len(b), MaxHeader)]
+	h, n = ParseHeader(b)
+	last := len(h.fields) - 1
+	switch {
+	case len(b) < MaxHeader:
+	case h.end == "" && last >= 0:
+		n -= len(h.fields[last].raw)
+		h.fields, h.cut = h.fields[:last], true
+	case int64(n) == h.Size()-int64(len(h.end)) && unfinished(b[n:]):
+		h.end, h.cut = "", true
+	}
+	return h, n
+}
+
+// unfinished reports whether b may be the beginning of a header line: a name is
+// no longer than a line (RFC 5322, section 2.1.1).
+func unfinished(b []byte) bool { return len(b) <= 998 && bytes.IndexByte(b, '\n') < 0 }
+
 // emptyLine returns the length of the empty line that b starts with, or 0.
 func emptyLine(b []byte) int {
 	switch {
@@ -158,6 +180,11 @@ func fieldEnd(b []byte) int {
 		}
 	}
 }
+
+// Cut reports whether ParseStart did not see the end of the header: then the rest
+// of it, from a whole field on, is taken for body, and whoever judges a message
+// by its header sees only a part of it.
+func (h *Header) Cut() bool { return h.cut }
 
 // Len returns the number of fields.
 func (h *Header) Len() int { return len(h.fields) }
@@ -203,7 +230,7 @@ func (h *Header) Remove(i int) { h.fields = slices.Delete(h.fields, i, i+1) }
 
 // Clone returns a copy whose list of fields can be changed independently.
 func (h *Header) Clone() *Header {
-	return &Header{fields: slices.Clone(h.fields), end: h.end}
+	return &Header{fields: slices.Clone(h.fields), end: h.end, cut: h.cut}
 }
 
 // Size returns how many bytes WriteTo writes.

@@ -88,6 +88,34 @@ func TestHeaderEdits(t *testing.T) {
 	assert.Equal(t, "C: 2\r\n\tfolded\r\n", string(h.At(2).Raw()))
 }
 
+// A header that is longer than what is looked at stays what it is, wherever the
+// look ends: in a name, in a value, in a line end, between two lines.
+func TestHeaderCut(t *testing.T) {
+	t.Parallel()
+	const line = "X-Long: " + "0123456789" + "\r\n"
+	for pad := range len(line) {
+		raw := "A: " + strings.Repeat("a", pad) + "\r\n" + strings.Repeat(line, 2*mtakit.MaxHeader/len(line)) + "\r\nbody"
+		h, n := mtakit.ParseStart([]byte(raw))
+		require.True(t, h.Cut() && h.Clone().Cut())
+		require.Greater(t, n, mtakit.MaxHeader-2*len(line))
+		require.Equal(t, raw[:n], string(h.Bytes()))
+		require.Equal(t, line, string(h.At(h.Len()-1).Raw()))
+
+		short := raw[:mtakit.MaxHeader-2*len(line)-pad]
+		short = short[:strings.LastIndexByte(short, '\n')+1] + "\r\n"
+		for _, body := range []string{"", strings.Repeat("b", mtakit.MaxHeader), strings.Repeat("b: c\r\n", mtakit.MaxHeader/6)} {
+			h, n = mtakit.ParseStart([]byte(short + body))
+			require.False(t, h.Cut())
+			require.Equal(t, short, string(h.Bytes()))
+			require.Len(t, short, n)
+		}
+	}
+	h, n := mtakit.ParseStart(bytes.Repeat([]byte("x"), mtakit.MaxHeader+1))
+	assert.False(t, h.Cut(), "no name is so long")
+	assert.Zero(t, n)
+	assert.Equal(t, "\r\n", string(h.Bytes()))
+}
+
 func TestFieldRefusesInjection(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"", "A", ": x", "A B: x", "A: x\r\nB: y", "A: x\n\ny", "A: x\r\n", "A: x\n", "A: \x00", "A: x\ry", "\u00e4: x", "A\r\n : x"} {

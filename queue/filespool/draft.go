@@ -161,7 +161,7 @@ func (d *draft) Message(context.Context) (*mtakit.Message, error) {
 	} else if start, d.err = d.reread(); d.err != nil {
 		return nil, d.err
 	}
-	h, n := mtakit.ParseHeader(start[:min(len(start), mtakit.MaxHeader)])
+	h, n := mtakit.ParseStart(start)
 	d.header = start[:n:n]
 	d.body = &draftBody{d, int64(n)}
 	d.original = h

@@ -29,7 +29,7 @@ func (d *draft) Message(context.Context) (*mtakit.Message, error) {
 	if d.gone {
 		return nil, errGone
 	}
-	h, n := mtakit.ParseHeader(d.buf[:min(len(d.buf), mtakit.MaxHeader)])
+	h, n := mtakit.ParseStart(d.buf)
 	return &mtakit.Message{Header: h, Body: mtakit.Bytes(d.buf[n:])}, nil
 }
 
