@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/mtakit/mtakit/queue/filespool"
 )
@@ -93,13 +95,40 @@ func (c *config) check(rest []string) error {
 	if c.maxSize < 0 {
 		return fmt.Errorf("-max-size %d: must not be negative", c.maxSize)
 	}
+	return c.checkNames()
+}
+
+func (c *config) checkNames() error {
+	if c.dir == "" {
+		return errors.New("-dir must not be empty")
+	}
+	// It goes into replies, header fields and file names.
+	if c.hostname == "" || strings.ContainsFunc(c.hostname, func(r rune) bool {
+		return r != '-' && r != '.' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}) {
+		return fmt.Errorf("-hostname %q: want a name such as mx.example.org", c.hostname)
+	}
+	for _, f := range []struct{ flag, addr string }{{"smtp", c.smtp}, {"submission", c.submission}, {"metrics", c.metrics}} {
+		if f.addr == "" && f.flag != "smtp" {
+			continue
+		}
+		if _, port, err := net.SplitHostPort(f.addr); err != nil || !isPort(port, 0) {
+			return fmt.Errorf("-%s %q: want host:port", f.flag, f.addr)
+		}
+	}
 	if c.relayhost == "" {
 		return nil
 	}
-	if _, _, err := net.SplitHostPort(c.relayhost); err != nil {
+	host, port, err := net.SplitHostPort(c.relayhost)
+	if err != nil || host == "" || !isPort(port, 1) {
 		return fmt.Errorf("-relayhost %q: want host:port", c.relayhost)
 	}
 	return nil
+}
+
+func isPort(s string, least uint64) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n >= least
 }
 
 // wholeSyncs says whether the queue in dir is to use syncfs(2).

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/mtakit/mtakit"
@@ -42,7 +43,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		err = start(c, stdout, stderr)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "mta: %v\n", err)
+		fmt.Fprintf(stderr, "mta: %s\n", strings.ReplaceAll(err.Error(), "\n", "; ")) // joined errors have a line each
 		return 1
 	}
 	return 0
@@ -82,6 +83,8 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 			"local": &maildir.Agent{Root: s.mail, Mailboxes: lookup.Address(t.mailboxes), Hostname: c.hostname, Logger: s.logger},
 			"smtp":  s.remote,
 		},
+		// Our own disk needs no slow start.
+		Transports: map[string]queue.Limits{"local": {Concurrency: 50, Destination: 20, Initial: 5}},
 		Hostname:   c.hostname,
 		MinBackoff: c.minBackoff, MaxBackoff: c.maxBackoff, WarningAfter: c.warningAfter,
 		Lifetime:    cmp.Or(c.lifetime, -1), // the flag's 0 is one attempt

@@ -78,6 +78,9 @@ func (s *server) open(c config, observers []mtakit.Observer) (err error) {
 		return err
 	}
 	if s.spool, err = filespool.Open(filepath.Join(s.dir, "queue"), filespool.Options{SyncFS: c.wholeSyncs(s.dir), Logger: s.logger}); err != nil {
+		if errors.Is(err, queue.ErrLocked) {
+			return fmt.Errorf("another mta uses %s: stop it, or choose another -dir", s.dir)
+		}
 		return err
 	}
 	s.wire(c, s.tables, tee(append(observers, &s.counters)))
@@ -89,13 +92,14 @@ func (s *server) open(c config, observers []mtakit.Observer) (err error) {
 func (s *server) listen(c config) (err error) {
 	for _, port := range []struct {
 		listener *net.Listener
+		flag     string
 		addr     string
-	}{{&s.inboundListener, c.smtp}, {&s.submissionListener, c.submission}, {&s.metricsListener, c.metrics}} {
+	}{{&s.inboundListener, "smtp", c.smtp}, {&s.submissionListener, "submission", c.submission}, {&s.metricsListener, "metrics", c.metrics}} {
 		if port.addr == "" {
 			continue
 		}
 		if *port.listener, err = net.Listen("tcp", port.addr); err != nil {
-			return err
+			return fmt.Errorf("-%s %s: %w", port.flag, port.addr, err)
 		}
 	}
 	return nil
