@@ -44,6 +44,7 @@ var policy = []struct{ folder, imports, reason string }{
 	{"internal/dnstest", "github.com/miekg/dns", "a real name server"},
 	{"internal/dnstest", "github.com/stretchr/testify", "a test tool"},
 	{"internal/crashfs", "github.com/stretchr/testify", "a test tool"},
+	{"internal/disktest", "github.com/stretchr/testify", "a test tool"},
 
 	{"examples", module, "programs are where parts are wired together"},
 	{"examples", "github.com/emersion/go-smtp", "clients and replies"},
