@@ -83,8 +83,6 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 			"local": &maildir.Agent{Root: s.mail, Mailboxes: lookup.Address(t.mailboxes), Hostname: c.hostname, Logger: s.logger},
 			"smtp":  s.remote,
 		},
-		// Our own disk needs no slow start.
-		Transports: map[string]queue.Limits{"local": {Concurrency: 50, Destination: 20, Initial: 5}},
 		Hostname:   c.hostname,
 		MinBackoff: c.minBackoff, MaxBackoff: c.maxBackoff, WarningAfter: c.warningAfter,
 		Lifetime:    cmp.Or(c.lifetime, -1), // the flag's 0 is one attempt
