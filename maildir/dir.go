@@ -48,7 +48,7 @@ func (d Dir) Deliver(ctx context.Context, fields []mtakit.Field, m *mtakit.Messa
 		return "", fmt.Errorf("maildir: %w", errors.Join(err, d.Root.Remove(tmp)))
 	}
 	file = path.Join(d.Path, "new", fmt.Sprintf("%s,S=%d", name, size))
-	if err := d.Root.Rename(tmp, file); err != nil {
+	if err := d.rename(tmp, file); err != nil {
 		return "", fmt.Errorf("maildir: %w", errors.Join(err, d.Root.Remove(tmp)))
 	}
 	if err := syncDir(d.Root, path.Dir(file)); err != nil {
@@ -65,12 +65,31 @@ func (d Dir) create(tmp string) (*os.File, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return f, err
 	}
-	for _, sub := range [...]string{"cur", "new", "tmp"} {
-		if err := mkdirAll(d.Root, path.Join(d.Path, sub)); err != nil {
-			return nil, err
-		}
+	if err := d.make(); err != nil {
+		return nil, err
 	}
 	return d.Root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+// rename moves the file to new/, and makes that when somebody has removed it.
+func (d Dir) rename(tmp, file string) error {
+	err := d.Root.Rename(tmp, file)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := d.make(); err != nil {
+		return err
+	}
+	return d.Root.Rename(tmp, file)
+}
+
+func (d Dir) make() error {
+	for _, sub := range [...]string{"cur", "new", "tmp"} {
+		if err := mkdirAll(d.Root, path.Join(d.Path, sub)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fill writes, syncs and closes f, and returns its size.
