@@ -16,6 +16,7 @@ import (
 var (
 	noRecipients = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 5, 1}, Message: "Error: no valid recipients"}
 	tooManyHops  = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 4, 0}, Message: "Error: too many hops"}
+	tooMuchHead  = &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 3, 4}, Message: "Error: message header too big"}
 	notContent   = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "Error: message content rejected"}
 	writeError   = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "Error: queue file write error"}
 	filterError  = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "Error: content filter failed, try again later"}
@@ -151,10 +152,14 @@ func (v *visit) fault(what string, err error, general *smtp.SMTPError) *smtp.SMT
 	return reply
 }
 
-// filter asks the filter and keeps its effects.
+// filter asks the filter, which must see the whole header, and keeps its effects.
 func (v *visit) filter(env *mtakit.Envelope, m *mtakit.Message) error {
 	if v.in.Filter == nil {
 		return nil
+	}
+	if m.Header.Cut() {
+		// Whoever fills the first MiB with fields would hide the others.
+		return tooMuchHead
 	}
 	verdict, err := v.guarded(env, m)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/emersion/go-smtp"
+
+	"github.com/mtakit/mtakit"
 )
 
 var chunkTooBig = &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 3, 4},
@@ -30,7 +32,7 @@ func (c *Conn) bdat(arg []byte) {
 		return
 	}
 	s := c.deliver(m)
-	if r := c.replyOf(s.err); r == nil || r.Code/100 == 2 {
+	if r, ok := mtakit.AsReply(s.err); s.err == nil || ok && r.Code/100 == 2 {
 		m.skip()
 	}
 	switch {

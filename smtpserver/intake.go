@@ -29,7 +29,9 @@ type Intake struct {
 	// Restrictions is asked at every stage of a session; nil refuses every
 	// recipient with 554 5.7.1, since an open relay must be asked for.
 	Restrictions Restriction
-	// Filter looks at each message before it is queued; nil means none.
+	// Filter looks at each message before it is queued, and one with a header of
+	// more than mtakit.MaxHeader bytes, which filters do not see whole, is
+	// refused: 552 5.3.4; nil means none.
 	Filter ContentFilter
 	// Rewriter completes addresses before restrictions see them, "postmaster" to
 	// "postmaster@example.org"; nil leaves them as they are.
