@@ -228,6 +228,10 @@ func (h *Header) Replace(i int, f Field) { h.fields[i] = f }
 // Remove takes the i-th field away.
 func (h *Header) Remove(i int) { h.fields = slices.Delete(h.fields, i, i+1) }
 
+// SetFields puts fields in the place of all that there are. Many changes of a long
+// header are made so: Insert and Remove move all fields behind.
+func (h *Header) SetFields(fields []Field) { h.fields = fields }
+
 // Clone returns a copy whose list of fields can be changed independently.
 func (h *Header) Clone() *Header {
 	return &Header{fields: slices.Clone(h.fields), end: h.end, cut: h.cut}

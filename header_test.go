@@ -79,6 +79,11 @@ func TestHeaderEdits(t *testing.T) {
 	assert.Equal(t, "A: 0\r\nA: 00\r\nC: 2\r\n\tfolded\r\nb: 3\r\nZ: end\r\n\r\nbody\r\n", written(t, m))
 	assert.Equal(t, "b: 1\r\nC:  two \r\nb: 3\r\n\r\n", string(before.Bytes()))
 
+	set := before.Clone()
+	set.SetFields([]mtakit.Field{field("Y: 1"), before.At(1)})
+	assert.Equal(t, "Y: 1\r\nC:  two \r\n\r\n", string(set.Bytes()))
+	assert.Equal(t, 3, before.Len())
+
 	v, ok := h.Get("B")
 	assert.True(t, ok)
 	assert.Equal(t, "3", v)

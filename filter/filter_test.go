@@ -205,6 +205,30 @@ func TestLimits(t *testing.T) {
 	assert.Equal(t, 102400+1, len(asked[1]))
 }
 
+// As many fields as a header can have are no more work than their number: a list
+// that is edited in place would take minutes.
+func TestManyFields(t *testing.T) {
+	t.Parallel()
+	const n = mtakit.MaxHeader / 4
+	raw := "A: 1\r\n" + strings.Repeat("X:\r\n", n) + "B: 2\r\n"
+	for action, want := range map[string]string{
+		"IGNORE": "", "PREPEND Y: z": strings.Repeat("Y: z\r\nX:\r\n", n), "REPLACE Y: z": strings.Repeat("Y: z\r\n", n),
+	} {
+		_, got := filtered(t, filter.HeaderChecks{Table: table{"X": action}}, raw+"\r\nbody")
+		require.True(t, "A: 1\r\n"+want+"B: 2\r\n\r\nbody" == got, action)
+	}
+}
+
+// A table that fails in the middle leaves the header as it was.
+func TestFailureChangesNothing(t *testing.T) {
+	t.Parallel()
+	raw := "A: 1\r\nB: 2\r\nC: 3\r\n\r\n"
+	m := mtakit.NewMessage([]byte(raw))
+	_, err := filter.HeaderChecks{Table: table{"A": "IGNORE", "C": "!"}}.Filter(t.Context(), &mtakit.Envelope{}, m)
+	require.ErrorIs(t, err, errBroken)
+	require.Equal(t, raw, string(m.Header.Bytes()))
+}
+
 func TestEndlessEdits(t *testing.T) {
 	t.Parallel()
 	part := "--b\r\n\r\n" + strings.Repeat("x\r\n", 9000)
@@ -257,6 +281,40 @@ func FuzzBody(f *testing.F) {
 		out, err := io.ReadAll(r)
 		require.NoError(t, err)
 		require.Len(t, out, int(m.Body.Size()))
+	})
+}
+
+// FuzzAction: whatever a table says, the reply can be sent, the log is one line,
+// and the message keeps its form.
+func FuzzAction(f *testing.F) {
+	for _, s := range []string{"REJECT", "reject 4.7.1 later", "REJECT 5.999.999\r\nx", "REJECT 5.1.1000 x", "DISCARD x\x00y", "HOLD", "WARN a\nb", "INFO",
+		"STRIP", "IGNORE", "PASS", "DUNNO", "OK", "REPLACE A: b\r\nC: d", "REPLACE", "PREPEND x", "PREPEND A: b\n c", "FILTER a:b", "FILTER :", "REDIRECT a@b",
+		"REDIRECT a@b c", "BCC @", "  ", "554 no", "\xff\xfe"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		all := filter.TableFunc(func(context.Context, string) (string, bool, error) { return value, true, nil })
+		v, raw := filtered(t, filter.Chain{filter.HeaderChecks{Table: all}, filter.BodyChecks{Table: all}},
+			"A: 1\r\nContent-Type: multipart/x; boundary=b\r\n\r\n--b\r\nC: d\r\n\r\ntext\r\n--b--\r\n")
+		if v.Action == mtakit.Reject {
+			require.NotNil(t, v.Reply)
+			require.Contains(t, []int{450, 550}, v.Reply.Code)
+			require.Equal(t, v.Reply.Code/100, v.Reply.EnhancedCode[0])
+			require.NotEmpty(t, v.Reply.Message)
+			require.NotRegexp(t, "[\x00-\x1f\x7f]", v.Reply.Message)
+		} else {
+			require.Nil(t, v.Reply)
+		}
+		for _, text := range append(v.Log, v.Hold, v.Reason) {
+			require.NotRegexp(t, "[\x00-\x1f\x7f]", text)
+		}
+		for _, to := range append(v.BCC, v.Redirect) {
+			require.NotContains(t, to, " ")
+		}
+		require.Equal(t, strings.Count(raw, "\n"), strings.Count(raw, "\r\n"))
+		require.Equal(t, strings.Count(raw, "\r"), strings.Count(raw, "\r\n"))
+		again := mtakit.NewMessage([]byte(raw))
+		require.LessOrEqual(t, again.Header.Len(), 4)
 	})
 }
 

@@ -46,43 +46,56 @@ func (h HeaderChecks) Filter(ctx context.Context, _ *mtakit.Envelope, m *mtakit.
 	return j.verdict(), err
 }
 
-// primary asks for the fields of the message's own header.
+// primary asks for the fields of the message's own header. The new list is made
+// beside the old one, so that a header of a hundred thousand fields is no more
+// work than a hundred thousand fields.
 func (h HeaderChecks) primary(ctx context.Context, j *judge, header *mtakit.Header) error {
-	for i := 0; i < header.Len() && !j.done(); i++ {
-		f := header.At(i)
+	var edited []mtakit.Field // nil: as it was up to here
+	for i, f := range header.All() {
 		table, kind := h.Table, "header"
 		if isMIME(f.Name()) {
 			table, kind = h.MIME, "mime header"
 		}
-		c, text, err := j.ask(ctx, table, kind, unitOf(f.Raw()))
-		if err != nil {
-			return err
+		c, text := keep, ""
+		if !j.done() {
+			var err error
+			if c, text, err = j.ask(ctx, table, kind, unitOf(f.Raw())); err != nil {
+				return err
+			}
 		}
-		i += j.change(header, i, c, text)
+		if c != keep && edited == nil {
+			edited = make([]mtakit.Field, 0, header.Len()+1)
+			for k := range i {
+				edited = append(edited, header.At(k))
+			}
+		}
+		if edited != nil {
+			edited = j.change(edited, f, c, text)
+		}
+	}
+	if edited != nil {
+		header.SetFields(edited)
 	}
 	return nil
 }
 
-// change edits the i-th field and returns by how much the index moves.
-func (j *judge) change(header *mtakit.Header, i int, c change, text string) int {
-	if c == remove {
-		header.Remove(i)
-		return -1
+// change appends what the action makes of f.
+func (j *judge) change(to []mtakit.Field, f mtakit.Field, c change, text string) []mtakit.Field {
+	switch c {
+	case keep:
+		return append(to, f)
+	case remove:
+		return to
 	}
-	if c == keep {
-		return 0
-	}
-	f, err := mtakit.ParseField(text)
+	fresh, err := mtakit.ParseField(text)
 	switch {
 	case err != nil:
 		j.log("warning: " + printable(err.Error()))
+		return append(to, f)
 	case c == replace:
-		header.Replace(i, f)
-	default:
-		header.Insert(i, f)
-		return 1
+		return append(to, fresh)
 	}
-	return 0
+	return append(to, fresh, f)
 }
 
 // verdict is what was collected. PASS is a Permit, unless there is a decision.
