@@ -304,3 +304,44 @@ func TestFilesConform(t *testing.T) {
 		})
 	}
 }
+
+// A change is in force when it is two seconds old, wherever in between the
+// lookups fall that look at the file.
+func TestFileChangesWithinTwoSeconds(t *testing.T) {
+	for _, wait := range []time.Duration{10 * time.Millisecond, 900 * time.Millisecond, 1990 * time.Millisecond} {
+		path := filepath.Join(t.TempDir(), "access")
+		synctest.Test(t, func(t *testing.T) {
+			writeFile(t, path, "key one\n", 0)
+			f, err := lookup.OpenHash(path, lookup.Options{})
+			require.NoError(t, err)
+			time.Sleep(time.Minute)
+			writeNow(t, path, "key changed\n")
+			time.Sleep(wait)
+			assert.Equal(t, "one", get(t, f, "key"), "it may be being written")
+			time.Sleep(2*time.Second - wait)
+			assert.Equal(t, "changed", get(t, f, "key"), "looked at after %s", wait)
+		})
+	}
+}
+
+// What Inspect finds is told like what the table finds, at every version.
+func TestFileInspect(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	inspect := func(file, text string) []error {
+		if strings.Contains(text, "|") {
+			return []error{&lookup.LineError{File: file, Line: 1, Reason: "no commands"}}
+		}
+		return nil
+	}
+	path := filepath.Join(t.TempDir(), "aliases")
+	writeFile(t, path, "run: alice\n", 0)
+	f, err := lookup.OpenAliases(path, lookup.Options{Inspect: inspect, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	assert.Empty(t, f.Status().Problems)
+	writeFile(t, path, "run: |true\nno colon\n", 1)
+	require.NoError(t, f.Reload(t.Context()))
+	assert.Len(t, f.Status().Problems, 2)
+	assert.Contains(t, log.String(), `file=`+path+` line=1 reason="no commands"`)
+	assert.Equal(t, "|true", get(t, f, "run"))
+}

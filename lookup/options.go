@@ -16,6 +16,11 @@ type Options struct {
 	// Bare is the value of lines that hold nothing but a key, for files that
 	// are lists. "" means that such lines are skipped as faulty.
 	Bare string
+	// Inspect is asked what else is wrong with a text of a File that comes into
+	// force, beside what the table sees by itself, and returns *LineErrors. They
+	// are logged and kept as the table's own, and change nothing. It is called
+	// from one goroutine at a time for each File. nil finds nothing.
+	Inspect func(file, text string) []error
 }
 
 // interval returns how often the file is looked at; 0 means never.

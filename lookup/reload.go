@@ -43,6 +43,8 @@ func (f *File) check(now int64, every time.Duration) {
 		f.note(nil)
 	case settled:
 		f.note(f.read())
+	default: // no later than when it has rested
+		f.due.Store(now + int64(min(every, rest-time.Since(look.modified))))
 	}
 }
 
@@ -79,6 +81,9 @@ func (f *File) read() error {
 	}
 	c := &contents{text: text, stamp: stamp, loaded: time.Now()}
 	c.table, c.problems = f.parse(f.path, text, f.opts)
+	if f.opts.Inspect != nil {
+		c.problems = append(c.problems, f.opts.Inspect(f.path, text)...)
+	}
 	f.current.Store(c)
 	f.log(c, old == nil)
 	return nil
