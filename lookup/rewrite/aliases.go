@@ -43,10 +43,7 @@ func (a *Aliases) next(ctx context.Context, address string) ([]string, bool, err
 	if !ok || err != nil {
 		return nil, false, wrap("aliases", err)
 	}
-	items, err := ParseList(value)
-	if err == nil {
-		err = enabled(items)
-	}
+	items, err := enabledItems(value)
 	if err != nil {
 		return nil, false, fmt.Errorf("aliases: value of %q: %w", address, err)
 	}
@@ -82,6 +79,15 @@ func (a *Aliases) find(ctx context.Context, address string) (string, bool, error
 		return "", false, nil
 	}
 	return s.bare(s.parts, user)
+}
+
+// enabledItems reads a value of which all items are enabled.
+func enabledItems(value string) ([]Item, error) {
+	items, err := ParseList(value)
+	if err == nil {
+		err = enabled(items)
+	}
+	return items, err
 }
 
 // enabled reports the first item that is not an address.

@@ -11,7 +11,9 @@ type Recipients struct {
 }
 
 // Lookup returns the entry that makes an address one of ours. It looks no
-// further than one step: an alias that leads nowhere is known all the same.
+// further than one step: an alias that leads nowhere is known all the same. One
+// that Expand would refuse is an error, so that it is the recipient who has to
+// wait, and not all of a message's.
 func (r *Recipients) Lookup(ctx context.Context, address string) (value string, ok bool, err error) {
 	if c := r.Canonical; c != nil {
 		for _, t := range []Table{c.Recipient, c.Both} {
@@ -43,5 +45,8 @@ func (x *Expander) entry(ctx context.Context, address string) (string, bool, err
 		return "", false, nil
 	}
 	value, ok, err := x.Aliases.find(ctx, address)
+	if ok {
+		_, err = enabledItems(value)
+	}
 	return value, ok, wrap("aliases", err)
 }

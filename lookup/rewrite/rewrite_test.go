@@ -272,7 +272,7 @@ func TestRecipients(t *testing.T) {
 		Expander: &rewrite.Expander{
 			Virtual:   &rewrite.Virtual{Table: table{"v@example.org": "x@example.net"}},
 			Mailboxes: table{"alice@example.org": "alice/", "@catch.example": "all/"},
-			Aliases:   &rewrite.Aliases{Table: table{"team": "|cat"}, Domains: domains},
+			Aliases:   &rewrite.Aliases{Table: table{"team": "alice"}, Domains: domains},
 		},
 	}
 	for address, want := range map[string]bool{

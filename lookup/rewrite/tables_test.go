@@ -84,3 +84,18 @@ func TestQuotedAtIsNoAddress(t *testing.T) {
 		assert.Equal(t, []string{in}, got)
 	}
 }
+
+// One recipient whose alias is not enabled must not hold up the others of a
+// message, so it is known at RCPT.
+func TestRecipientsKnowBrokenAliases(t *testing.T) {
+	t.Parallel()
+	aliases := &rewrite.Aliases{Table: lookup.Inline{"run": "|true", "list": "alice, :include:/x", "ok": "alice"}, Domains: lookup.Inline{"example.org": "OK"}}
+	r := &rewrite.Recipients{Expander: &rewrite.Expander{Aliases: aliases}}
+	for _, user := range []string{"run", "list"} {
+		_, _, err := r.Lookup(t.Context(), user+"@example.org")
+		assert.ErrorIs(t, err, rewrite.ErrDisabled, user)
+	}
+	_, ok, err := r.Lookup(t.Context(), "ok@example.org")
+	assert.NoError(t, err)
+	assert.True(t, ok)
+}
