@@ -126,7 +126,7 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	s.maildrop = &queue.Maildrop{Dir: filepath.Join(s.dir, "queue", "maildrop"), Corrupt: filepath.Join(s.dir, "queue", "corrupt"),
 		Queue: s.manager, Filter: filters, QueueRun: c.queueRun, MaxSize: cmp.Or(c.maxSize, -1), Logger: s.logger}
 
-	s.check = func(ctx context.Context) { t.check(ctx, aliases, expander) }
+	s.check = func(ctx context.Context) { t.check(ctx, expander) }
 }
 
 // tagged is an access table whose keys need their tag: in Sendmail's way keys

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"crypto/tls"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -186,4 +187,33 @@ func (p *program) emptyMailbox(t *testing.T, box string) {
 	for _, name := range glob(t, filepath.Join(p.dir, "mail", box, "new", "*")) {
 		require.NoError(t, os.Remove(name))
 	}
+}
+
+func dialError(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, patience) }
+
+// silentServer is one that accepts connections, if asked to, and says nothing.
+func silentServer(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// readLine reads a line byte by byte, and leaves the rest.
+func readLine(t *testing.T, r io.Reader) string {
+	t.Helper()
+	var line []byte
+	for b := make([]byte, 1); b[0] != '\n'; line = append(line, b[0]) {
+		_, err := io.ReadFull(r, b)
+		require.NoError(t, err)
+	}
+	return string(line[:len(line)-1])
+}
+
+func readAll(t *testing.T, r io.Reader) string {
+	t.Helper()
+	b, err := io.ReadAll(r)
+	require.NoError(t, err)
+	return string(b)
 }

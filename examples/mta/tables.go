@@ -28,13 +28,17 @@ func openTables(etc string, logger *slog.Logger) (*tables, error) {
 		}
 		return lookup.OpenHash(path, o)
 	}
+	aliases := func(path string, o lookup.Options) (*lookup.File, error) {
+		o.Inspect = unusable
+		return lookup.OpenAliases(path, o)
+	}
 	for _, f := range []struct {
 		table **lookup.File
 		name  string
 		open  func(string, lookup.Options) (*lookup.File, error)
 	}{
 		{&t.domains, "domains", hash}, {&t.mailboxes, "mailboxes", hash}, {&t.users, "users", hash},
-		{&t.networks, "networks", lookup.OpenNetworks}, {&t.access, "access", hash}, {&t.aliases, "aliases", lookup.OpenAliases},
+		{&t.networks, "networks", lookup.OpenNetworks}, {&t.access, "access", hash}, {&t.aliases, "aliases", aliases},
 		{&t.canonical, "canonical", hash}, {&t.relocated, "relocated", hash}, {&t.transport, "transport", hash},
 		{&t.virtual, "virtual", hash}, {&t.header, "header_checks", lookup.OpenRegexp}, {&t.body, "body_checks", lookup.OpenRegexp},
 	} {
@@ -71,12 +75,19 @@ func (t *tables) origin() string {
 	return ""
 }
 
-// check warns of what the tables say that cannot work: aliases that are not
-// enabled, and domains whose postmaster leads nowhere (RFC 5321, section 4.5.1).
-func (t *tables) check(ctx context.Context, aliases *rewrite.Aliases, expander *rewrite.Expander) {
-	for _, err := range aliases.Check(t.aliases.Path(), strings.NewReader(t.aliases.Text())) {
-		t.logger.WarnContext(ctx, "alias ignored", "error", err)
+// unusable finds the aliases that are not enabled: |command, /file, :include:.
+func unusable(file, text string) (problems []error) {
+	for _, err := range new(rewrite.Aliases).Check(file, strings.NewReader(text)) {
+		if e, ok := errors.AsType[*rewrite.LineError](err); ok {
+			err = &lookup.LineError{File: e.File, Line: e.Line, Reason: e.Err.Error()}
+		}
+		problems = append(problems, err)
 	}
+	return problems
+}
+
+// check warns of domains whose postmaster leads nowhere (RFC 5321, section 4.5.1).
+func (t *tables) check(ctx context.Context, expander *rewrite.Expander) {
 	for e, err := range lookup.Entries(t.domains.Path(), t.domains.Text()) {
 		if err != nil {
 			continue
