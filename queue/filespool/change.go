@@ -35,6 +35,9 @@ func (s *Spool) change(changes []queue.Change) error {
 func (s *Spool) targets(changes []queue.Change) ([]*file, error) {
 	files := make([]*file, len(changes))
 	for i := range changes {
+		if err := s.pay(changes[i].ID); err != nil {
+			return nil, err
+		}
 		f, err := s.find(changes[i].ID)
 		if err != nil {
 			return nil, err

@@ -134,7 +134,7 @@ func (s *Spool) replayUndo() error {
 		}
 		if u != nil {
 			s.Logger.Warn("taking back an unfinished step", "undo", name, "accepted", u.accepted)
-			if err := s.takeAllBack(u); err != nil {
+			if err := s.restore(u); err != nil {
 				return err
 			}
 		}

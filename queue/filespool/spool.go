@@ -89,6 +89,7 @@ type Spool struct {
 	room   room
 	memory memory
 	known  known
+	debts  debts
 	// buffers are those of drafts that are done.
 	buffers sync.Pool
 	// moving is held for reading while a message goes from one folder to
@@ -119,6 +120,7 @@ func Open(dir string, options Options) (*Spool, error) {
 	}
 	s.memory.left.Store(s.Memory)
 	s.known = newKnown()
+	s.debts.undo = map[string]*undo{}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("filespool: open %s: %w", dir, err)
 	}
