@@ -70,8 +70,8 @@ func passing(err error) bool {
 func (s *Spool) list() (lists [4][]string, err error) {
 	s.moving.Lock()
 	defer s.moving.Unlock()
-	seen := map[string]bool{} // in the last three, which are small but for deferred
-	for i, d := range s.queues() {
+	seen := map[string]bool{} // in all but the last one, which may be too large to remember
+	for i, d := range [...]*directory{s.incoming, s.active, s.hold, s.deferred} {
 		names, err := s.FS.List(d.path)
 		if err != nil {
 			return lists, err

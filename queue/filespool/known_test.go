@@ -204,3 +204,29 @@ func TestListedWhileSyncsFail(t *testing.T) {
 	}
 	require.Len(t, listed(t, s), 4)
 }
+
+// TestListedOnce has messages with a second name in each other folder, as
+// failures of the disk may leave them.
+func TestListedOnce(t *testing.T) {
+	t.Parallel()
+	disk := crashfs.New()
+	s, err := Open("q", Options{FS: disk})
+	require.NoError(t, err)
+	var ids []string
+	for _, from := range s.queues() {
+		for _, to := range s.queues() {
+			id := put(t, s, small, 0)
+			require.NoError(t, disk.Link(s.incoming.file(id), s.tmp.file(id)))
+			require.NoError(t, disk.Remove(s.incoming.file(id)))
+			require.NoError(t, disk.Link(s.tmp.file(id), from.file(id)))
+			if to != from {
+				require.NoError(t, disk.Link(s.tmp.file(id), to.file(id)))
+			}
+			ids = append(ids, id)
+		}
+	}
+	require.ElementsMatch(t, ids, listed(t, s))
+	s, err = Open("q", Options{FS: disk.Exit()})
+	require.NoError(t, err)
+	require.ElementsMatch(t, ids, listed(t, s))
+}
