@@ -40,14 +40,14 @@ func parseFlags(args []string, help io.Writer) (config, error) {
 	f.StringVar(&c.submission, "submission", "127.0.0.1:2587", "`address` where users send after STARTTLS and AUTH; \"\" turns it off")
 	f.StringVar(&c.hostname, "hostname", "mx.example.test", "our `name` in greetings, Received fields and reports")
 	f.StringVar(&c.relayhost, "relayhost", "", "`host:port` that takes everything that is not local; \"\" asks for the MX")
-	duration(f, &c.minBackoff, "min-backoff", "shortest time between two attempts")
-	duration(f, &c.maxBackoff, "max-backoff", "longest time between two attempts")
-	duration(f, &c.lifetime, "lifetime", "mail older than this goes back to its sender; 0 means one attempt")
-	duration(f, &c.warningAfter, "warning-after", "our own senders are warned when mail waits longer than this; 0 means never")
-	duration(f, &c.queueRun, "queue-run", "how often the maildrop is looked at, and the longest a due message may wait")
-	duration(f, &c.timeout, "timeout", "how long an SMTP peer may be idle")
+	duration(f, &c.minBackoff, "min-backoff", "shortest `time` between two attempts")
+	duration(f, &c.maxBackoff, "max-backoff", "longest `time` between two attempts")
+	duration(f, &c.lifetime, "lifetime", "`age` at which mail goes back to its sender; 0 means one attempt")
+	duration(f, &c.warningAfter, "warning-after", "`age` of waiting mail at which our own senders are warned; 0 means never")
+	duration(f, &c.queueRun, "queue-run", "`time` between two looks into the maildrop, and the longest a due message may wait")
+	duration(f, &c.timeout, "timeout", "`time` that an SMTP peer may be idle")
 	f.Int64Var(&c.maxSize, "max-size", 10240000, "largest message, `bytes`; 0 means any")
-	f.StringVar(&c.syncfs, "syncfs", "auto", "`when` messages that wait together are made durable by one syncfs(2): on, off, or auto, if the directory has a file system of its own")
+	f.StringVar(&c.syncfs, "syncfs", "auto", "make messages that wait together durable by one syncfs(2): `on`, off, or auto for a directory that has a file system of its own")
 	f.StringVar(&c.log, "log", "text", "`format` of the log on standard error: text, json or off")
 	f.StringVar(&c.metrics, "metrics", "", "`address` of an HTTP server with /metrics in Prometheus' text format; \"\" turns it off")
 	f.BoolVar(&c.demo, "demo", false, "start on free ports, send sample mail through the server, say what became of it, and exit")
@@ -139,7 +139,7 @@ func (c *config) wholeSyncs(dir string) bool {
 // duration defines a flag that takes Go's durations ("300s", "4h") and Postfix's
 // ("5d", "1w", and a bare number for seconds).
 func duration(f *flag.FlagSet, d *time.Duration, name, usage string) {
-	f.Var(postfixDuration{d}, name, "`duration`: "+usage)
+	f.Var(postfixDuration{d}, name, usage)
 }
 
 type postfixDuration struct{ *time.Duration }
