@@ -159,7 +159,7 @@ func (c *Conn) authReply(err error) *smtp.SMTPError {
 			Message: "Error: authentication failed: authentication failure"}
 	}
 	if r, ok := mtakit.AsReply(err); ok && r.Code >= 400 && r.Code < 600 {
-		return r
+		return coded(r)
 	}
 	c.log(slog.LevelError, "authentication could not be checked", "err", err)
 	return &smtp.SMTPError{Code: 454, EnhancedCode: smtp.EnhancedCode{4, 7, 0}, Message: "Temporary authentication failure"}

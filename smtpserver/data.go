@@ -38,7 +38,7 @@ func (c *Conn) beforeMessage() *smtp.SMTPError {
 	if r == nil || r.Code/100 == 2 {
 		return nil
 	}
-	return r
+	return coded(r)
 }
 
 // newMessage returns the reader for a message, with the big buffer under it.

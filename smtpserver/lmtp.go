@@ -41,7 +41,7 @@ func (c *Conn) answerEach(d delivery) (taken bool) {
 		}
 		r := okReply
 		if told := c.replyOf(err); told != nil {
-			r = told
+			r = coded(told)
 		}
 		c.send(&smtp.SMTPError{Code: r.Code, EnhancedCode: r.EnhancedCode, Message: "<" + name + "> " + r.Message})
 		taken = taken || r.Code/100 == 2

@@ -59,8 +59,20 @@ func (c *Conn) answer(err error, ok *smtp.SMTPError) bool {
 	if r == nil {
 		r = ok
 	}
-	c.send(r)
+	c.send(coded(r))
 	return r.Code/100 == 2
+}
+
+// coded gives a reply the general status of its class when its session wants
+// none: only the greeting and the answers to HELO, EHLO and LHLO may lack one
+// (RFC 2034, section 4).
+func coded(r *smtp.SMTPError) *smtp.SMTPError {
+	if r.EnhancedCode != smtp.NoEnhancedCode {
+		return r
+	}
+	c := *r
+	c.EnhancedCode = smtp.EnhancedCode{r.Code / 100, 0, 0}
+	return &c
 }
 
 // replyOf returns the reply in err, nil for nil, and a general one for a fault,
