@@ -3,6 +3,7 @@ package filespool
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 
@@ -55,19 +56,19 @@ func (s *Spool) pay(id string) error {
 	return nil
 }
 
-// takeAllBack undoes a step and removes its log.
+// takeAllBack undoes a step and removes its log. The log may be gone already, by
+// a removal whose sync failed: then it is written anew, so that a crash in
+// between leaves no half of a step.
 func (s *Spool) takeAllBack(u *undo) error {
+	err := s.writeUndo(u)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		s.tidy(s.undo.file(u.id))
+		return err
+	}
 	if err := s.restore(u); err != nil {
 		return err
 	}
-	// The log may be gone already, by a removal whose sync failed: no later sync
-	// makes up for that. So its name is made again, for an empty log, which says
-	// nothing, and taken away once more.
-	f, err := s.FS.Open(s.undo.file(u.id), os.O_RDWR|os.O_CREATE)
-	if err != nil {
-		return fmt.Errorf("undo log: %w", err)
-	}
-	return errors.Join(f.Close(), s.dropUndo(u))
+	return s.dropUndo(u)
 }
 
 // restore brings messages and folders to where they were before a step.
