@@ -37,6 +37,7 @@ func RunCrash(t *testing.T, open func(fs crashfs.FS) (queue.Spool, error)) {
 	t.Run("CrashAtSetUp", func(t *testing.T) { everySetUp(t, open, first) })
 	t.Run("Crash", func(t *testing.T) { everyCrash(t, open, first, last+1) }) // the last is after everything
 	t.Run("CrashAtStart", func(t *testing.T) { everyStart(t, open, first, last) })
+	t.Run("Faults", func(t *testing.T) { someFaults(t, open, first, last) })
 	t.Run("CrashOfMany", func(t *testing.T) { crashOfMany(t, open, first, last) })
 	for _, fault := range []crashfs.Fault{{Err: syscall.EIO}, {Err: syscall.ENOSPC}, {Err: syscall.EIO, Short: true}} {
 		t.Run(fmt.Sprintf("Fault/%v/%v", fault.Err, fault.Short), func(t *testing.T) { everyFault(t, open, first, last, fault) })
@@ -127,6 +128,29 @@ func everyFault(t *testing.T, open func(crashfs.FS) (queue.Spool, error), first,
 	}
 }
 
+// someFaults lets several operations of a script fail. Then nothing that was
+// acknowledged may be missing, though what was refused or removed may be there;
+// a step that failed is there as a whole or not at all.
+func someFaults(t *testing.T, open func(crashfs.FS) (queue.Spool, error), first, last int) {
+	for seed := range uint64(1000 / stride) {
+		rng := rand.New(rand.NewPCG(seed, 5))
+		disk := crashfs.New()
+		w := newWorld(t, open, disk)
+		w.name, w.lenient = fmt.Sprint("seed ", seed), true
+		for range 2 + rng.IntN(2) {
+			err := []error{syscall.EIO, syscall.ENOSPC}[rng.IntN(2)]
+			disk.Inject(1+rng.IntN(last-first), crashfs.Fault{Err: err, Short: rng.IntN(2) == 0})
+		}
+		w.script()
+		for n := range last { // what is left of them
+			disk.Inject(n, crashfs.Fault{})
+		}
+		w.restart(after(disk, rng.IntN(lives), int(seed)))
+		w.check()
+		w.works()
+	}
+}
+
 // crashOfMany crashes while several scripts run on one spool.
 func crashOfMany(t *testing.T, open func(crashfs.FS) (queue.Spool, error), first, last int) {
 	for seed := range uint64(400 / stride) {
@@ -160,6 +184,8 @@ func crashOfMany(t *testing.T, open func(crashfs.FS) (queue.Spool, error), first
 type world struct {
 	t    testing.TB
 	name string
+	// lenient says that what was refused or removed may be there all the same.
+	lenient bool
 	// prefix stands before the tokens on the spool; others belong to other worlds.
 	prefix string
 	open   func(crashfs.FS) (queue.Spool, error)
@@ -261,7 +287,7 @@ func (w *world) accepted(m *mail, ids []string, err error, i int) {
 		m.id, m.is, m.may = ids[i], true, true
 		return
 	}
-	m.may = w.disk.Crashed() // an error means that it is not there; a crash, that nobody knows
+	m.may = w.disk.Crashed() || w.lenient // an error means that it is not there; a crash, that nobody knows
 }
 
 func (w *world) two(first, second string) {
@@ -321,7 +347,7 @@ func (w *world) hold(token string, on byte) {
 
 func (w *world) remove(token string) {
 	if done, asked := w.change(token, queue.Change{Remove: true}); asked {
-		w.mail[token].is, w.mail[token].may = false, !done
+		w.mail[token].is, w.mail[token].may = false, !done || w.lenient
 	}
 }
 
@@ -346,11 +372,11 @@ func (w *world) both(token, of string, i int, remove bool) {
 	ids, err := w.s.Commit(context.Background(), []queue.Accept{{Draft: d, Envelope: w.envelope(token)}},
 		[]queue.Change{{ID: m.id, Marks: []queue.Mark{{Recipient: i, State: queue.Notified}}, Remove: remove}})
 	w.accepted(n, ids, err, 0)
-	if err != nil && !w.disk.Crashed() {
+	if err != nil && !w.disk.Crashed() && !w.lenient {
 		return // and the mark must not be there
 	}
 	if m.marks[i].set(byte(queue.Notified), err == nil, true); remove {
-		m.is, m.may = false, err != nil
+		m.is, m.may = false, err != nil || w.lenient
 	}
 	w.step = append(w.step, step{token, of, i, remove})
 }
