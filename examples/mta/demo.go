@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -44,6 +45,8 @@ const demoTime = 9 * time.Second
 // what became of each.
 func demo(ctx context.Context, c config, out, logTo io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, demoTime)
+	var running sync.WaitGroup
+	defer running.Wait()
 	defer cancel()
 	if !c.dirGiven {
 		dir, err := os.MkdirTemp("", "mta-demo-")
@@ -69,9 +72,8 @@ func demo(ctx context.Context, c config, out, logTo io.Writer) error {
 	if err != nil {
 		return errors.Join(err, sinkListener.Close())
 	}
-	defer s.close()
-	go new(sink).serve(ctx, sinkListener)
-	go s.serve(ctx)
+	running.Go(func() { new(sink).serve(ctx, sinkListener) })
+	running.Go(func() { s.serve(ctx) })
 	strangers, err := s.listenAs(netip.MustParseAddr("192.0.2.99"))
 	if err != nil {
 		return err

@@ -49,6 +49,7 @@ type server struct {
 	inboundListener     net.Listener
 	submissionListener  net.Listener
 	metricsListener     net.Listener
+	further             sync.WaitGroup            // of listenAs
 	check               func(ctx context.Context) // warns of what the tables say that cannot work
 }
 
@@ -121,7 +122,7 @@ func (s *server) listenAs(client netip.Addr) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	go s.inbound.Serve(strangers{Listener: l, from: client})
+	s.further.Go(func() { s.inbound.Serve(strangers{Listener: l, from: client}) })
 	return l.Addr().String(), nil
 }
 
@@ -148,6 +149,7 @@ func (s *server) serve(ctx context.Context) error {
 	err = errors.Join(err, s.shutdown())
 	stop()
 	group.Wait()
+	s.further.Wait()
 	return errors.Join(err, s.close())
 }
 
