@@ -138,7 +138,10 @@ func (d *demonstration) follow(ctx context.Context, id string, n int) error {
 	for n > 0 {
 		select {
 		case <-ctx.Done():
-			return errors.New("took too long")
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return errors.New("took too long")
+			}
+			return errors.New("interrupted")
 		case e := <-d.news:
 			if e.ID != id {
 				continue
@@ -178,8 +181,11 @@ func submit(ctx context.Context, addr string, s sample) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
 	c := smtp.NewClient(conn)
 	defer c.Close()
+	defer c.Quit() // also after a refusal
 	if err := c.Hello("client.example.net"); err != nil {
 		return "", err
 	}
@@ -203,5 +209,5 @@ func submit(ctx context.Context, addr string, s sample) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return response.StatusText, c.Quit()
+	return response.StatusText, nil
 }

@@ -29,7 +29,8 @@ func TestDemo(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "demo")
 	for range 2 {
-		out := demonstrate(t, "-dir", dir)
+		out := demonstrate(t, "-dir", dir, "-log", "text")
+		assert.NotContains(t, out, "lost connection")
 		assert.Contains(t, out, "with its files in "+dir+"\n")
 		assert.Contains(t, out, "refused    550 5.1.6 <dave@example.test>: Recipient address rejected: User has moved to dave@example.net\n")
 		assert.Contains(t, out, "refused    554 5.7.1 <friend@elsewhere.example>: Relay access denied\n")
