@@ -132,7 +132,7 @@ func everyFault(t *testing.T, open func(crashfs.FS) (queue.Spool, error), first,
 // acknowledged may be missing, though what was refused or removed may be there;
 // a step that failed is there as a whole or not at all.
 func someFaults(t *testing.T, open func(crashfs.FS) (queue.Spool, error), first, last int) {
-	for seed := range uint64(1000 / stride) {
+	for seed := range uint64(1000 / (stride * stride)) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		disk := crashfs.New()
 		w := newWorld(t, open, disk)
@@ -153,7 +153,7 @@ func someFaults(t *testing.T, open func(crashfs.FS) (queue.Spool, error), first,
 
 // crashOfMany crashes while several scripts run on one spool.
 func crashOfMany(t *testing.T, open func(crashfs.FS) (queue.Spool, error), first, last int) {
-	for seed := range uint64(400 / stride) {
+	for seed := range uint64(400 / (stride * stride)) {
 		rng := rand.New(rand.NewPCG(seed, 4))
 		disk := crashfs.New()
 		worlds := []*world{newWorld(t, open, disk)}
