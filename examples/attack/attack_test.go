@@ -28,29 +28,32 @@ var ends = []string{"\r\n", "\n", "\r", "\r\r\n", "\n\r", "\n\n", "\x00\r\n", "\
 func TestSmuggling(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []smtpserver.BareNewline{smtpserver.NormalizeNewlines, smtpserver.RejectNewlines} {
-		h := build(t, func(h *house) { h.server.BareNewline = policy })
-		want := 0
-		for _, before := range ends {
-			for _, after := range ends {
-				h.t.Logf("%q . %q", before, after)
-				ended := strings.HasSuffix(before, "\r\n") && strings.HasPrefix(after, "\r\n")
-				inner := "Subject: x\r\n\r\nhello" + before + "." + after
-				got := h.pour(begin+"DATA\r\n", inner+evil+"\r\n.\r\nQUIT\r\n")
-				queued := strings.Count(got, "queued as")
-				if !ended {
+		t.Run(fmt.Sprint(policy), func(t *testing.T) {
+			t.Parallel()
+			h := build(t, func(h *house) { h.server.BareNewline = policy })
+			want := 0
+			for _, before := range ends {
+				for _, after := range ends {
+					h.t.Logf("%q . %q", before, after)
+					ended := strings.HasSuffix(before, "\r\n") && strings.HasPrefix(after, "\r\n")
+					inner := "Subject: x\r\n\r\nhello" + before + "." + after
+					got := h.pour(begin+"DATA\r\n", inner+evil+"\r\n.\r\nQUIT\r\n")
+					queued := strings.Count(got, "queued as")
+					if !ended {
+						require.LessOrEqual(t, queued, 1, "%q", got)
+						require.NotContains(t, h.senders(), "evil@example.net", "%q . %q", before, after)
+					}
+					want += queued
+					got = h.pour(begin + fmt.Sprintf("BDAT %d\r\n%sBDAT %d LAST\r\n%sQUIT\r\n", len(inner), inner, len(evil), evil))
+					queued = strings.Count(got, "queued as")
 					require.LessOrEqual(t, queued, 1, "%q", got)
-					require.NotContains(t, h.senders(), "evil@example.net", "%q . %q", before, after)
+					require.Contains(t, got, "221 2.0.0 Bye")
+					want += queued
+					h.forget("evil@example.net")
 				}
-				want += queued
-				got = h.pour(begin + fmt.Sprintf("BDAT %d\r\n%sBDAT %d LAST\r\n%sQUIT\r\n", len(inner), inner, len(evil), evil))
-				queued = strings.Count(got, "queued as")
-				require.LessOrEqual(t, queued, 1, "%q", got)
-				require.Contains(t, got, "221 2.0.0 Bye")
-				want += queued
-				h.forget("evil@example.net")
 			}
-		}
-		h.messages(want)
+			h.messages(want)
+		})
 	}
 }
 
@@ -109,10 +112,10 @@ func TestCutAnywhere(t *testing.T) {
 func TestHuge(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, head, body string }{
-		{"body of 10 MB", "Subject: x\r\n", strings.Repeat(strings.Repeat("x", 70)+"\r\n", 140_000)},
-		{"line of 10 MB", "Subject: x\r\n", strings.Repeat("x", 10_000_000) + "\r\n"},
+		{"body of 4 MB", "Subject: x\r\n", strings.Repeat(strings.Repeat("x", 70)+"\r\n", 60_000)},
+		{"line of 4 MB", "Subject: x\r\n", strings.Repeat("x", 4_000_000) + "\r\n"},
 		{"100,000 fields", strings.Repeat("X-A: b\r\n", 100_000), "hello\r\n"},
-		{"header of 10 MB", strings.Repeat("X-Long: "+strings.Repeat("y", 90)+"\r\n", 100_000), "hello\r\n"},
+		{"header of 4 MB", strings.Repeat("X-Long: "+strings.Repeat("y", 90)+"\r\n", 40_000), "hello\r\n"},
 		// What looks at headers stops after MaxHeader bytes: here inside a name, and
 		// between CR and LF.
 		{"header that ends in a name", strings.Repeat("z", 66) + "A:\r\n" + strings.Repeat("X-Long: "+strings.Repeat("y", 90)+"\r\n", 20_000), "hello\r\n"},
@@ -122,8 +125,8 @@ func TestHuge(t *testing.T) {
 		{"addresses of 3 MB", "To: " + strings.Repeat("a@example.test, ", 200_000) + "b@example.test\r\n", "hello\r\n"},
 		{"comments in comments", "To: " + strings.Repeat("(", 500_000) + "\r\n", "hello\r\n"},
 		{"multiparts in multiparts", "Content-Type: multipart/mixed; boundary=b\r\n",
-			strings.Repeat("--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n", 100_000)},
-		{"boundaries all over", "Content-Type: multipart/mixed; boundary=b\r\n", strings.Repeat("--b\r\n", 500_000)},
+			strings.Repeat("--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n", 20_000)},
+		{"boundaries all over", "Content-Type: multipart/mixed; boundary=b\r\n", strings.Repeat("--b\r\n", 100_000)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
