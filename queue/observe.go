@@ -52,12 +52,30 @@ func (m *Manager) announce(s *Stored, mark *Mark) {
 		return
 	}
 	r, p := &mark.Result, &s.Envelope.Recipients[mark.Recipient]
-	m.Logger.LogAttrs(context.Background(), slog.LevelInfo, "delivery",
-		slog.String("id", s.ID), slog.String("from", s.Envelope.Sender), slog.String("to", p.Address),
-		slog.String("orig_to", p.OriginalAddress()), slog.String("relay", r.Remote),
+	attrs := append(make([]slog.Attr, 0, 10),
+		slog.String("id", s.ID), slog.String("from", s.Envelope.Sender), slog.String("to", p.Address))
+	if original := p.OriginalAddress(); original != p.Address {
+		attrs = append(attrs, slog.String("orig_to", original))
+	}
+	if r.Remote != "" {
+		attrs = append(attrs, slog.String("relay", r.Remote))
+	}
+	attrs = append(attrs,
 		slog.Duration("delay", time.Since(s.Envelope.Arrival)), slog.Int("attempt", s.Attempts),
 		slog.String("dsn", fmt.Sprintf("%d.%d.%d", r.Status[0], r.Status[1], r.Status[2])),
-		slog.String("status", r.Outcome.String()), slog.String("reason", reason(r)))
+		slog.String("status", r.Outcome.String()), slog.String("reason", said(r)))
+	m.Logger.LogAttrs(context.Background(), slog.LevelInfo, "delivery", attrs...)
+}
+
+// said is a result for the log: what the server said, and in reply to what.
+func said(r *mtakit.Result) string {
+	switch {
+	case r.Reply == nil:
+		return r.Diagnostic
+	case r.Diagnostic == "" || r.Diagnostic == r.Reply.Message:
+		return r.Reply.Message
+	}
+	return fmt.Sprintf("%d %s (%s)", r.Reply.Code, r.Reply.Message, r.Diagnostic)
 }
 
 // announceAll tells of what the end of a run has recorded.
