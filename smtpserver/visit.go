@@ -99,6 +99,7 @@ var (
 func (v *visit) Mail(from string, opts *smtp.MailOptions) error {
 	v.Reset()
 	v.refresh()
+	v.s.Stage = mtakit.StageMail
 	switch {
 	case v.in.RequireTLS && !v.s.TLS.On():
 		return v.refused(wantTLS, from, "")
