@@ -37,50 +37,69 @@ func (d Dir) Deliver(ctx context.Context, fields []mtakit.Field, m *mtakit.Messa
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
+	box, err := d.open()
+	if err != nil {
+		return "", fmt.Errorf("maildir: %w", err)
+	}
+	defer box.Close()
 	name := uniqueName(time.Now(), d.Hostname)
-	tmp := path.Join(d.Path, "tmp", name)
-	f, err := d.create(tmp)
+	tmp := path.Join("tmp", name)
+	f, err := d.create(box, tmp)
 	if err != nil {
 		return "", fmt.Errorf("maildir: %w", err)
 	}
 	size, err := d.fill(f, fields, m)
 	if err != nil {
-		return "", fmt.Errorf("maildir: %w", errors.Join(err, d.Root.Remove(tmp)))
+		return "", fmt.Errorf("maildir: %w", errors.Join(err, box.Remove(tmp)))
 	}
-	file = path.Join(d.Path, "new", fmt.Sprintf("%s,S=%d", name, size))
-	if err := d.rename(tmp, file); err != nil {
-		return "", fmt.Errorf("maildir: %w", errors.Join(err, d.Root.Remove(tmp)))
+	file = path.Join("new", fmt.Sprintf("%s,S=%d", name, size))
+	if err := d.rename(box, tmp, file); err != nil {
+		return "", fmt.Errorf("maildir: %w", errors.Join(err, box.Remove(tmp)))
 	}
-	if err := syncDir(d.Root, path.Dir(file)); err != nil {
+	if err := syncDir(box, "new"); err != nil {
 		// The name may or may not be on disk. Taking it back makes the retry
 		// that follows the only copy.
-		return "", fmt.Errorf("maildir: %w", errors.Join(err, d.Root.Remove(file)))
+		return "", fmt.Errorf("maildir: %w", errors.Join(err, box.Remove(file)))
 	}
-	return file, nil
+	return path.Join(d.Path, file), nil
 }
 
-// create opens a new file in tmp/, and makes the Maildir when it is not there.
-func (d Dir) create(tmp string) (*os.File, error) {
-	f, err := d.Root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// open opens the Maildir itself, so that its path is walked once, and makes it
+// when it is not there.
+func (d Dir) open() (*os.Root, error) {
+	dir := path.Join(".", d.Path)
+	box, err := d.Root.OpenRoot(dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return box, err
+	}
+	if err := d.make(); err != nil {
+		return nil, err
+	}
+	return d.Root.OpenRoot(dir)
+}
+
+// create opens a new file in tmp/, and makes that when it is not there.
+func (d Dir) create(box *os.Root, tmp string) (*os.File, error) {
+	f, err := box.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return f, err
 	}
 	if err := d.make(); err != nil {
 		return nil, err
 	}
-	return d.Root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	return box.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // rename moves the file to new/, and makes that when somebody has removed it.
-func (d Dir) rename(tmp, file string) error {
-	err := d.Root.Rename(tmp, file)
+func (d Dir) rename(box *os.Root, tmp, file string) error {
+	err := box.Rename(tmp, file)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := d.make(); err != nil {
 		return err
 	}
-	return d.Root.Rename(tmp, file)
+	return box.Rename(tmp, file)
 }
 
 func (d Dir) make() error {
