@@ -21,7 +21,6 @@ const odd = "X-First : kept as it is\r\nreceived: from nowhere\r\n\tby nobody;  
 type taker struct {
 	mu    sync.Mutex
 	texts []string
-	from  string
 }
 
 func (s *taker) NewSession(*smtp.Conn) (smtp.Session, error) { return &takerSession{s}, nil }
