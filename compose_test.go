@@ -1,12 +1,17 @@
 package mtakit_test
 
 import (
+	"context"
+	"fmt"
 	"net"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/assert"
 
+	"github.com/mtakit/mtakit"
 	"github.com/mtakit/mtakit/filter"
 	"github.com/mtakit/mtakit/lookup"
 	"github.com/mtakit/mtakit/lookup/rewrite"
@@ -63,4 +68,56 @@ func TestCompose(t *testing.T) {
 	server := &smtpserver.Server{Backend: intake, TLSConfig: tlsutil.Server(&tlsutil.Pair{})}
 	assert.NotNil(t, server)
 	assert.NotNil(t, smtp.NewServer(smtp.BackendFunc(intake.GoSMTP)))
+}
+
+// A mail server in its shortest form: mail for example.org comes in by SMTP, lies
+// in a spool until it is delivered, and ends in Maildirs. Errors are left out.
+func Example_wiring() {
+	dir, _ := os.MkdirTemp("", "mail")
+	defer os.RemoveAll(dir)
+	root, _ := os.OpenRoot(dir)
+	spool, _ := filespool.Open(dir+"/queue", filespool.Options{})
+	domains := lookup.Inline{"example.org": "OK"}
+	boxes := lookup.Inline{"alice@example.org": "alice/"}
+	delivered := make(chan mtakit.Event)
+
+	manager := &queue.Manager{
+		Spool:  spool,
+		Router: &rewrite.Router{Domains: domains, Mailboxes: boxes},
+		Agents: map[string]queue.DeliveryAgent{
+			"local": &maildir.Agent{Root: root, Mailboxes: boxes},
+			"smtp":  &relay.Agent{},
+		},
+		Observer: mtakit.ObserverFunc(func(_ context.Context, e mtakit.Event) {
+			if e.Kind == mtakit.EventDelivered {
+				delivered <- e
+			}
+		}),
+	}
+	server := &smtpserver.Server{Backend: &smtpserver.Intake{
+		Queue: manager,
+		Restrictions: &restrictions.Stages{
+			Relay:    restrictions.RejectUnauthDestination{Domains: domains},
+			Unlisted: restrictions.RejectUnlistedRecipient{Domains: domains, Recipients: boxes},
+		},
+	}}
+	l, _ := net.Listen("tcp", "127.0.0.1:0")
+	go server.Serve(l)
+	go manager.Serve(context.Background())
+
+	c, _ := smtp.Dial(l.Addr().String())
+	fmt.Println(c.SendMail("bob@example.net", []string{"nobody@example.org"}, strings.NewReader("")))
+	c.Reset()
+	c.SendMail("bob@example.net", []string{"alice@example.org"}, strings.NewReader("Subject: hello\r\n\r\nHi Alice\r\n"))
+	e := <-delivered
+	fmt.Println(e.Kind, e.Recipient)
+
+	c.Close()
+	server.Shutdown(context.Background())
+	manager.Shutdown(context.Background())
+	spool.Close()
+	root.Close()
+	// Output:
+	// SMTP error 550: <nobody@example.org>: Recipient address rejected: User unknown in virtual mailbox table
+	// delivered alice@example.org
 }
