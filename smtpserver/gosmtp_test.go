@@ -155,8 +155,11 @@ func TestCutOffIsNotQueued(t *testing.T) {
 				io.Copy(io.Discard, nc)
 				nc.Close()
 				closeAll()
-				assert.Empty(t, q.all())
+				if host == "go-smtp" { // it does not wait for a session's Data under BDAT
+					require.Eventually(t, func() bool { return q.opened() == 0 }, 10*time.Second, time.Millisecond)
+				}
 				assert.Zero(t, q.opened())
+				assert.Empty(t, q.all())
 			})
 		}
 	}
