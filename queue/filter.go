@@ -30,6 +30,10 @@ func (d *Maildrop) filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.M
 	if d.Filter == nil {
 		return true, nil
 	}
+	if m.Header.Cut() {
+		// Whoever fills what is looked at with fields would hide the others.
+		return false, fmt.Errorf("%w: the header is longer than %d bytes", ErrSubmission, mtakit.MaxHeader)
+	}
 	v, err := d.ask(ctx, env, m)
 	if err != nil {
 		return false, fmt.Errorf("filter: %w", err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mtakit/mtakit"
 	"github.com/mtakit/mtakit/queue"
+	"github.com/mtakit/mtakit/queue/memspool"
 )
 
 const submission = "sender: a@example.org\nrecipient: <b@example.net>\nrecipient: c@example.net\n\nSubject: x\n\nHi\nthere"
@@ -135,6 +136,35 @@ func TestMaildropFilter(t *testing.T) {
 }
 
 // TestMaildropFilterPanics leaves the file where it is, and goes on.
+// A filter that cannot see the whole header is not asked: a field behind what
+// it sees would get past it.
+func TestMaildropRefusesHiddenFields(t *testing.T) {
+	t.Parallel()
+	padding := strings.Repeat("X-Padding: "+strings.Repeat("x", 900)+"\n", mtakit.MaxHeader/900)
+	text := strings.Replace(submission, "Subject: x\n", padding+"Subject: x\n", 1)
+	filter := queue.FilterFunc(func(context.Context, *mtakit.Envelope, *mtakit.Message) (mtakit.Verdict, error) {
+		return mtakit.Verdict{}, nil
+	})
+	for _, tt := range []struct {
+		filter   queue.Filter
+		accepted int
+	}{{nil, 1}, {filter, 0}} {
+		dir := t.TempDir()
+		d := &queue.Maildrop{Dir: dir, Queue: new(memspool.Spool), Filter: tt.filter}
+		drop(t, dir, "one", text)
+		n, err := d.Look(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, tt.accepted, n)
+		if tt.accepted == 0 {
+			moved := names(t, filepath.Join(dir, "corrupt")) // the file and why
+			require.Len(t, moved, 2)
+			why, err := os.ReadFile(filepath.Join(dir, "corrupt", moved[1]))
+			require.NoError(t, err)
+			assert.Contains(t, string(why), "the header is longer than 1048576 bytes")
+		}
+	}
+}
+
 func TestMaildropFilterPanics(t *testing.T) {
 	t.Parallel()
 	s, dir := newSpool(), t.TempDir()
