@@ -47,7 +47,7 @@ func parseFlags(args []string, help io.Writer) (config, error) {
 	duration(f, &c.queueRun, "queue-run", "`time` between two looks into the maildrop, and the longest a due message may wait")
 	duration(f, &c.timeout, "timeout", "`time` that an SMTP peer may be idle")
 	f.Int64Var(&c.maxSize, "max-size", 10240000, "largest message, `bytes`; 0 means any")
-	f.StringVar(&c.syncfs, "syncfs", "auto", "make messages that wait together durable by one syncfs(2): `on`, off, or auto for a directory that has a file system of its own")
+	f.StringVar(&c.syncfs, "syncfs", "auto", "make messages that wait together durable by one syncfs(2): `on`, off, or auto for a directory on an ext4 of its own")
 	f.StringVar(&c.log, "log", "text", "`format` of the log on standard error: text, json or off")
 	f.StringVar(&c.metrics, "metrics", "", "`address` of an HTTP server with /metrics in Prometheus' text format; \"\" turns it off")
 	f.BoolVar(&c.demo, "demo", false, "start on free ports, send sample mail through the server, say what became of it, and exit")

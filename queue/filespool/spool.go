@@ -38,7 +38,8 @@ type Options struct {
 	// second at two thirds of the CPU. It writes whatever other programs have
 	// left unwritten there too, so it is for a file system that the mail has for
 	// itself, see OwnFileSystem. It is used on Linux 5.8 or later, which reports
-	// errors to syncfs, with ext4, xfs and btrfs. false syncs file by file.
+	// errors to syncfs, with ext4, where it was tested; elsewhere files are synced
+	// one by one all the same. false syncs file by file.
 	SyncFS bool
 	// Logger is told of repairs, damage and files that do not belong here; nil
 	// means silence.
