@@ -117,7 +117,7 @@ func (s *Spool) copyFile(id string, f *file) error {
 	}
 	s.moving.RLock()
 	defer s.moving.RUnlock()
-	epoch := f.dir.epoch()
+	epoch := f.dir.Epoch()
 	if err := s.FS.Replace(name, f.dir.file(id)); err != nil {
 		s.tidy(name)
 		return err
@@ -180,7 +180,7 @@ func (s *Spool) shift(c *queue.Change, f *file) {
 func (s *Spool) moveTo(id string, f *file, to *directory) error {
 	s.moving.RLock()
 	defer s.moving.RUnlock()
-	epoch := to.epoch()
+	epoch := to.Epoch()
 	if err := s.FS.Link(f.dir.file(id), to.file(id)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -206,7 +206,7 @@ type watch struct {
 func (s *Spool) watch() *watch {
 	w := &watch{dirs: s.queues()}
 	for i, d := range w.dirs {
-		w.epochs[i] = d.epoch()
+		w.epochs[i] = d.Epoch()
 	}
 	return w
 }
@@ -240,7 +240,7 @@ func (s *Spool) renew(id string, f *file, w *watch) {
 		return
 	}
 	for _, d := range w.dirs {
-		if d == f.dir || d.epoch() == 0 {
+		if d == f.dir || d.Epoch() == 0 {
 			continue
 		}
 		if err := s.FS.Link(f.dir.file(id), d.file(id)); err != nil && !errors.Is(err, fs.ErrExist) {

@@ -127,7 +127,7 @@ func (s *Spool) accept(d *draft, a *queue.Accept) error {
 	}
 	f.dir, f.single = s.home(a), true
 	defer s.known.arrive(d)()
-	epoch := f.dir.epoch()
+	epoch := f.dir.Epoch()
 	if err = s.settle(d.id, f); err == nil {
 		err = f.dir.sync(epoch)
 	}
@@ -155,7 +155,7 @@ func (s *Spool) settle(id string, f *file) error {
 func (s *Spool) takeBack(id string, f *file) {
 	s.tidy(s.tmp.file(id))
 	s.tidy(f.dir.file(id))
-	if err := f.dir.sync(f.dir.epoch()); err != nil {
+	if err := f.dir.sync(f.dir.Epoch()); err != nil {
 		s.Logger.Error("cannot sync the removal of a message that was not accepted", "id", id, "error", err)
 	}
 }

@@ -5,12 +5,13 @@ import (
 	"sync/atomic"
 
 	"github.com/mtakit/mtakit/internal/crashfs"
+	"github.com/mtakit/mtakit/internal/disk"
 )
 
 // directory is one folder of the spool. All who wait for its names to become
 // durable share a sync.
 type directory struct {
-	rounds
+	disk.Rounds
 	fs   crashfs.FS
 	name string // "active"
 	path string
@@ -22,7 +23,7 @@ type directory struct {
 
 // sync makes the names durable that were changed since epoch was asked.
 func (d *directory) sync(epoch int64) error {
-	return d.join(epoch, func(int) error {
+	return d.Join(epoch, func(int) error {
 		taken := d.taken.Load()
 		err := d.fs.SyncDir(d.path)
 		if err == nil {

@@ -4,10 +4,11 @@ import (
 	"os"
 
 	"github.com/mtakit/mtakit/internal/crashfs"
+	"github.com/mtakit/mtakit/internal/disk"
 )
 
-// disk is the operating system's file system.
-type disk struct{}
+// osDisk is the operating system's file system.
+type osDisk struct{}
 
 type diskFile struct{ *os.File }
 
@@ -19,23 +20,23 @@ func (f diskFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-func (disk) Open(name string, flag int) (crashfs.File, error) {
-	f, err := openFile(name, flag)
+func (osDisk) Open(name string, flag int) (crashfs.File, error) {
+	f, err := disk.Open(name, flag, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	return diskFile{f}, nil
 }
 
-func (disk) Mkdir(name string) error { return os.Mkdir(name, 0o700) }
+func (osDisk) Mkdir(name string) error { return os.Mkdir(name, 0o700) }
 
-func (disk) Link(name, second string) error { return os.Link(name, second) }
+func (osDisk) Link(name, second string) error { return os.Link(name, second) }
 
-func (disk) Replace(name, other string) error { return os.Rename(name, other) }
+func (osDisk) Replace(name, other string) error { return os.Rename(name, other) }
 
-func (disk) Remove(name string) error { return os.Remove(name) }
+func (osDisk) Remove(name string) error { return os.Remove(name) }
 
-func (disk) List(dir string) ([]string, error) {
+func (osDisk) List(dir string) ([]string, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -44,7 +45,7 @@ func (disk) List(dir string) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-func (disk) SyncDir(dir string) error {
+func (osDisk) SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -53,13 +54,19 @@ func (disk) SyncDir(dir string) error {
 	return f.Sync()
 }
 
-// linkMove moves by a second name, where the system has no rename that refuses
-// to replace.
-func linkMove(name, other string) error {
-	if err := os.Link(name, other); err != nil {
-		return err
+func (osDisk) Move(name, other string) error { return disk.Move(name, other) }
+
+// OpenWhole returns nil where that cannot be relied on.
+func (osDisk) OpenWhole(dir string) (crashfs.Whole, error) {
+	w, err := disk.OpenWhole(dir)
+	if w == nil {
+		return nil, err
 	}
-	return os.Remove(name)
+	return w, nil
 }
 
-var _ crashfs.FS = disk{}
+// OwnFileSystem reports whether the existing directory dir lies on another file
+// system than the root directory: then it is likely that mail has it for itself.
+func OwnFileSystem(dir string) bool { return disk.OwnFileSystem(dir) }
+
+var _ crashfs.WholeFS = osDisk{}

@@ -257,7 +257,7 @@ func (d *draft) store(a *queue.Accept) (*file, error) {
 	h := head{content: d.size, trailer: uint32(len(meta)), trailerSum: crc(meta), salt: rand.Uint32()}
 	var err error
 	if d.file == nil && len(d.buf) >= headSize {
-		epoch := d.spool.whole.epoch()
+		epoch := d.spool.whole.Epoch()
 		if err = d.storeBuffer(&h, meta); err == nil {
 			err = d.spool.whole.sync(epoch, d.file)
 		}

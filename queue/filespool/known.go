@@ -235,7 +235,7 @@ func (s *Spool) moveAside(d *directory, id string, cause error) error {
 	}
 	corrupt.Path = s.corrupt.file(name)
 	s.writeReason(name, cause)
-	if err := s.corrupt.sync(s.corrupt.epoch()); err != nil {
+	if err := s.corrupt.sync(s.corrupt.Epoch()); err != nil {
 		s.Logger.Error("cannot sync corrupt/", "error", err)
 		return corrupt
 	}

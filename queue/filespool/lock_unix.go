@@ -14,7 +14,7 @@ import (
 
 // Lock uses flock(2): it belongs to the open file, so it also excludes a second
 // opening in the same process, and it goes with the process.
-func (disk) Lock(name string) (io.Closer, error) {
+func (osDisk) Lock(name string) (io.Closer, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err

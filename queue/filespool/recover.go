@@ -111,7 +111,7 @@ func (s *Spool) recover() error {
 		return err
 	}
 	for _, d := range s.queues() {
-		if err := d.sync(d.epoch()); err != nil {
+		if err := d.sync(d.Epoch()); err != nil {
 			return err
 		}
 	}
@@ -142,7 +142,7 @@ func (s *Spool) replayUndo() error {
 			return err
 		}
 	}
-	return s.undo.sync(s.undo.epoch())
+	return s.undo.sync(s.undo.Epoch())
 }
 
 // readUndo returns nil for a log that was not finished.
@@ -201,7 +201,7 @@ func (s *Spool) dropSecondNames() error {
 		for _, name := range names {
 			if earlier := seen[name]; earlier != nil && validID(name) {
 				if !synced {
-					if err := d.sync(d.epoch()); err != nil {
+					if err := d.sync(d.Epoch()); err != nil {
 						return err
 					}
 					synced = true

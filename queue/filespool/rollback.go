@@ -89,7 +89,7 @@ func (s *Spool) restore(u *undo) error {
 		if !d.dirty() {
 			continue
 		}
-		if err := d.sync(d.epoch()); err != nil {
+		if err := d.sync(d.Epoch()); err != nil {
 			return err
 		}
 	}

@@ -62,7 +62,7 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.FS == nil {
-		o.FS = disk{}
+		o.FS = osDisk{}
 	}
 	return o
 }

@@ -200,7 +200,7 @@ func (v value) end() (m mark) {
 }
 
 func (s *Spool) writeUndo(u *undo) error {
-	epoch := s.undo.epoch()
+	epoch := s.undo.Epoch()
 	f, err := s.FS.Open(s.undo.file(u.id), os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return fmt.Errorf("undo log: %w", err)
@@ -220,7 +220,7 @@ func (s *Spool) writeUndo(u *undo) error {
 
 // dropUndo is the moment at which the step is done.
 func (s *Spool) dropUndo(u *undo) error {
-	epoch := s.undo.epoch()
+	epoch := s.undo.Epoch()
 	if err := s.remove(s.undo.file(u.id)); err != nil {
 		return fmt.Errorf("undo log: %w", err)
 	}

@@ -1,11 +1,14 @@
 package filespool
 
-import "github.com/mtakit/mtakit/internal/crashfs"
+import (
+	"github.com/mtakit/mtakit/internal/crashfs"
+	"github.com/mtakit/mtakit/internal/disk"
+)
 
 // whole syncs the files of new messages with one call for the whole file
 // system, when several wait for it. See Options.SyncFS.
 type whole struct {
-	rounds
+	disk.Rounds
 	fs crashfs.Whole // nil means file by file
 }
 
@@ -32,7 +35,7 @@ func (w *whole) sync(epoch int64, f crashfs.File) error {
 	if w.fs == nil {
 		return f.Sync()
 	}
-	return w.join(epoch, func(n int) error {
+	return w.Join(epoch, func(n int) error {
 		if n == 1 {
 			return f.Sync()
 		}

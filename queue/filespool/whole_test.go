@@ -7,9 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -44,27 +42,6 @@ func acceptOne(s *Spool, n int) (id string, err error) {
 	return ids[0], nil
 }
 
-// together has n messages wait for the same sync, calls before, and returns what
-// became of each when the sync is let go.
-func together(t *testing.T, s *Spool, n int, before func()) []error {
-	t.Helper()
-	s.whole.busy.Lock()
-	errs := make([]error, n)
-	var group sync.WaitGroup
-	for i := range n {
-		group.Go(func() { _, errs[i] = acceptOne(s, i) })
-	}
-	require.Eventually(t, func() bool {
-		s.whole.mu.Lock()
-		defer s.whole.mu.Unlock()
-		return s.whole.waiting != nil && s.whole.waiting.n == n
-	}, 10*time.Second, time.Millisecond)
-	before()
-	s.whole.busy.Unlock()
-	group.Wait()
-	return errs
-}
-
 func present(t *testing.T, s *Spool) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
@@ -73,40 +50,6 @@ func present(t *testing.T, s *Spool) map[string]bool {
 		found[e.ID] = true
 	}
 	return found
-}
-
-func TestMessagesShareOneSync(t *testing.T) {
-	t.Parallel()
-	disk := crashfs.New()
-	s := openShared(t, disk)
-	for _, err := range together(t, s, 5, func() {}) {
-		assert.NoError(t, err)
-	}
-	after := openShared(t, disk.Restart(nil))
-	assert.Len(t, present(t, after), 5)
-	require.NoError(t, after.Close())
-}
-
-// A sync that fails fails everybody who waited for it, and whoever was writing
-// meanwhile: the kernel has dropped the pages of all of them.
-func TestFailedSharedSync(t *testing.T) {
-	t.Parallel()
-	disk := crashfs.New()
-	s := openShared(t, disk)
-	epoch := s.whole.epoch()
-	fail := func() { disk.Inject(1, crashfs.Fault{Err: syscall.EIO}) }
-	for _, err := range together(t, s, 5, fail) {
-		reply, ok := mtakit.AsReply(err)
-		require.True(t, ok, "%v", err)
-		assert.Equal(t, 451, reply.Code)
-	}
-	assert.ErrorIs(t, s.whole.join(epoch, func(int) error { return nil }), errLost)
-	assert.Empty(t, present(t, s))
-	_, err := acceptOne(s, 9)
-	require.NoError(t, err, "the next message is none of its business")
-	after := openShared(t, disk.Restart(nil))
-	assert.Len(t, present(t, after), 1)
-	require.NoError(t, after.Close())
 }
 
 // TestCrashWhileShared crashes at some operation of many sessions at once and
@@ -153,9 +96,14 @@ func TestSyncFSOnDisk(t *testing.T) {
 	if s.whole.fs == nil {
 		t.Skip("needs Linux 5.8 and ext4 below " + os.TempDir())
 	}
-	for _, err := range together(t, s, 5, func() {}) {
-		assert.NoError(t, err)
+	var group sync.WaitGroup
+	for i := range 5 {
+		group.Go(func() {
+			_, err := acceptOne(s, i)
+			assert.NoError(t, err)
+		})
 	}
+	group.Wait()
 	assert.Len(t, present(t, s), 5)
 	require.NoError(t, s.Close())
 }

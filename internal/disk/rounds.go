@@ -1,4 +1,4 @@
-package filespool
+package disk
 
 import (
 	"errors"
@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// rounds are syncs that several callers share: one of them does it for those
+// Rounds are syncs that several callers share: one of them does it for those
 // who came before it began, the next ones wait for the next.
-type rounds struct {
+type Rounds struct {
 	mu       sync.Mutex
 	waiting  *round // those who wait for the next sync
 	busy     sync.Mutex
@@ -21,16 +21,17 @@ type round struct {
 	err  error
 }
 
-var errLost = errors.New("another sync failed meanwhile and may have lost this")
+// ErrLost is the result of a sync after which nobody knows what is on disk.
+var ErrLost = errors.New("another sync failed meanwhile and may have lost this")
 
-// epoch is asked before something is changed and given to join afterwards. A
+// Epoch is asked before something is changed and given to Join afterwards. A
 // sync that fails in between may have lost the change although a later one
 // succeeds.
-func (r *rounds) epoch() int64 { return r.failures.Load() }
+func (r *Rounds) Epoch() int64 { return r.failures.Load() }
 
-// join waits for a sync that begins now or later. Who comes first for it does
+// Join waits for a sync that begins now or later. Who comes first for it does
 // it, with the number of those who share it.
-func (r *rounds) join(epoch int64, do func(n int) error) error {
+func (r *Rounds) Join(epoch int64, do func(n int) error) error {
 	r.mu.Lock()
 	mine := r.waiting
 	if mine != nil {
@@ -44,13 +45,13 @@ func (r *rounds) join(epoch int64, do func(n int) error) error {
 		r.lead(mine, do)
 	}
 	if mine.err == nil && r.failures.Load() != epoch {
-		return errLost
+		return ErrLost
 	}
 	return mine.err
 }
 
 // lead does the sync of a round when the one before it has ended.
-func (r *rounds) lead(mine *round, do func(n int) error) {
+func (r *Rounds) lead(mine *round, do func(n int) error) {
 	r.busy.Lock()
 	defer r.busy.Unlock()
 	r.mu.Lock()

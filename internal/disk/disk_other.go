@@ -1,0 +1,29 @@
+//go:build !linux
+
+package disk
+
+import (
+	"io/fs"
+	"os"
+)
+
+// Open is os.OpenFile.
+func Open(name string, flag int, perm fs.FileMode) (*os.File, error) {
+	return os.OpenFile(name, flag, perm)
+}
+
+// Move renames a file and fails with fs.ErrExist when there is one of that name
+// already.
+func Move(name, other string) error { return linkMove(name, other) }
+
+// OpenWhole returns nil: syncfs(2) is Linux's.
+func OpenWhole(string) (*Whole, error) { return nil, nil }
+
+// SyncAll is never called, for want of a Whole.
+func (w *Whole) SyncAll() error { return w.f.Sync() }
+
+// SyncData makes the bytes of a file durable.
+func SyncData(f *os.File) error { return f.Sync() }
+
+// OwnFileSystem is only answered on Linux, where OpenWhole can be used.
+func OwnFileSystem(string) bool { return false }
