@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/mtakit/mtakit"
@@ -82,6 +83,7 @@ type Accept struct {
 	Message  *mtakit.Message // what Draft.Message returned, its Header perhaps changed; nil means what was written
 	Attempts int             // attempts started with the acceptance: 1 for what is active at once, 0 for what waits
 	Next     time.Time       // of the next attempt, if this one is not heard of again; zero means at once
+	Key      string          // the submitter's idempotency key, given back in Entry; "" means none
 }
 
 // Change is what is to be recorded of one message. Zero fields change nothing.
@@ -92,9 +94,13 @@ type Change struct {
 	Results  []Mark    // last results of recipients that stay pending, for listings; State is ignored
 	Marks    []Mark    // recipients that are done with
 	Warned   bool      // the delay warning has been sent
+	Panics   int       // how often an agent fell over it so far; 0 means as before
 	Hold     string    // reason to put it on hold; "" means as before
 	Release  bool      // take it off hold
 	Defer    bool      // the run over it has ended and something is left: it waits in deferred
+	Site     string    // with Defer: the destination that all of it waits for; "" means that it waits for more than that
+	Expire   bool      // give up what is pending at the next attempt
+	Requeue  bool      // accept it anew, through the filters, at the next attempt
 	Remove   bool      // forget it
 }
 
@@ -129,7 +135,34 @@ type Entry struct {
 	Attempts int       // started
 	Priority int
 	Warned   bool
-	Hold     string // reason; "" means that it is not held
+	Panics   int
+	Hold     string   // reason; "" means that it is not held
+	Site     string   // as Change.Site recorded it
+	Expire   bool     // as Change.Expire
+	Requeue  bool     // as Change.Requeue
+	Key      string   // as Accept.Key
+	Domains  []string // of the pending recipients, in lower case, each once
+}
+
+// Domains returns the domains of the recipients that are not finished, in lower
+// case, each once. It is what a spool puts into Entry.Domains.
+func Domains(recipients []mtakit.Recipient, marks []Mark) []string {
+	var domains []string
+	last := ""
+	for i := range marks {
+		if s := marks[i].State; s != Pending && s != Failed {
+			continue
+		}
+		d := domain(recipients[i].Address)
+		if d == last && len(domains) > 0 {
+			continue
+		}
+		last = d
+		if !slices.Contains(domains, d) {
+			domains = append(domains, d)
+		}
+	}
+	return domains
 }
 
 // Stored is a message with all that was recorded of it.

@@ -292,7 +292,7 @@ func (d *draft) storeFile(h *head, meta []byte) error {
 
 // trailer tells how the message differs from what was received.
 func (d *draft) trailer(a *queue.Accept) trailer {
-	t := trailer{envelope: a.Envelope, header: int64(len(d.header))}
+	t := trailer{envelope: a.Envelope, header: int64(len(d.header)), key: a.Key}
 	t.start = queue.Change{Attempts: a.Attempts, Next: a.Next, Hold: a.Envelope.Hold}
 	written := d.original
 	if a.Message != nil {

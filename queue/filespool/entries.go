@@ -108,6 +108,8 @@ func (im *image) entry(id string, d *directory) queue.Entry {
 		ID: id, Queue: d.name, Sender: im.envelope.Sender, Size: im.length(), Pending: im.pending(),
 		Arrival: im.envelope.Arrival, Next: im.next, Attempts: im.attempts,
 		Priority: im.envelope.Priority, Warned: im.warned, Hold: im.state.hold,
+		Panics: im.panics, Site: im.site, Expire: im.expire, Requeue: im.requeue, Key: im.key,
+		Domains: queue.Domains(im.envelope.Recipients, im.marks),
 	}
 	switch {
 	case e.Hold != "":

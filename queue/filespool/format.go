@@ -72,6 +72,7 @@ const (
 	trailerFrom
 	trailerHeader
 	trailerState
+	trailerKey
 )
 
 // trailer is what is known when a message is accepted. The message is prefix
@@ -82,6 +83,7 @@ type trailer struct {
 	prefix       []byte
 	from, header int64
 	start        queue.Change // Attempts, Next and Hold
+	key          string
 }
 
 func (t *trailer) append(b []byte) []byte {
@@ -93,6 +95,7 @@ func (t *trailer) append(b []byte) []byte {
 	e.int(trailerFrom, t.from)
 	e.int(trailerHeader, t.header)
 	e.group(trailerState, func() { e.change(&t.start) })
+	e.str(trailerKey, t.key)
 	return e.b
 }
 
@@ -110,6 +113,8 @@ func parseTrailer(b []byte, content int64) (t trailer, s state, err error) {
 			t.header = v.int()
 		case trailerState:
 			start = v.b
+		case trailerKey:
+			t.key = v.str()
 		}
 	}
 	switch {

@@ -20,6 +20,10 @@ type state struct {
 	next     time.Time
 	hold     string
 	warned   bool
+	expire   bool
+	requeue  bool
+	panics   int
+	site     string
 	removed  bool
 	marks    []queue.Mark // one for each recipient
 }
@@ -34,6 +38,10 @@ const (
 	recHold
 	recRelease
 	recRemove
+	recPanics
+	recDefer // with the site
+	recExpire
+	recRequeue
 )
 
 const (
@@ -65,11 +73,17 @@ func (e *encoder) change(c *queue.Change) {
 	e.bool(recRelease, c.Release)
 	e.str(recHold, c.Hold)
 	e.bool(recRemove, c.Remove)
+	e.int(recPanics, int64(c.Panics))
+	if c.Defer {
+		e.must(recDefer, c.Site)
+	}
+	e.bool(recExpire, c.Expire)
+	e.bool(recRequeue, c.Requeue)
 }
 
 // mustSync tells whether a change is to survive a crash of the machine.
 func mustSync(c *queue.Change) bool {
-	return len(c.Marks) > 0 || c.Warned || c.Hold != "" || c.Release || c.Remove
+	return len(c.Marks) > 0 || c.Warned || c.Hold != "" || c.Release || c.Remove || c.Expire || c.Requeue
 }
 
 func (e *encoder) mark(m *queue.Mark) {
@@ -177,6 +191,14 @@ func (s *state) apply(record []byte) error {
 			s.hold = ""
 		case recRemove:
 			s.removed = v.bool()
+		case recPanics:
+			s.panics = int(v.int())
+		case recDefer:
+			s.site = v.str()
+		case recExpire:
+			s.expire = v.bool()
+		case recRequeue:
+			s.requeue = v.bool()
 		}
 	}
 	return err

@@ -105,7 +105,8 @@ func (s *Spool) accepted(a *queue.Accept) (*message, error) {
 	m.Entry = queue.Entry{
 		Queue: home(a), Sender: m.envelope.Sender, Size: content.Size(), Pending: len(m.marks),
 		Arrival: m.envelope.Arrival, Next: a.Next, Attempts: a.Attempts,
-		Priority: m.envelope.Priority, Hold: m.envelope.Hold,
+		Priority: m.envelope.Priority, Hold: m.envelope.Hold, Key: a.Key,
+		Domains: queue.Domains(m.envelope.Recipients, m.marks),
 	}
 	return m, nil
 }
@@ -166,7 +167,14 @@ func (m *message) change(c *queue.Change) *message {
 			n.Pending++
 		}
 	}
+	n.Domains = queue.Domains(n.envelope.Recipients, n.marks)
 	n.Warned = n.Warned || c.Warned
+	n.Expire = n.Expire || c.Expire
+	n.Requeue = n.Requeue || c.Requeue
+	n.Panics = cmp.Or(c.Panics, n.Panics)
+	if c.Defer {
+		n.Site = c.Site
+	}
 	n.place(c)
 	return &n
 }

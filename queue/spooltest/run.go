@@ -229,13 +229,14 @@ func testHomes(t *testing.T, s queue.Spool, again func() queue.Spool) {
 	later := time.Now().Add(time.Hour)
 	want := map[string]queue.Entry{}
 	for _, a := range []queue.Accept{
-		{Envelope: envelope("b@example.org")}, {Envelope: envelope("b@example.org"), Attempts: 1, Next: later},
+		{Envelope: envelope("b@example.org"), Key: "k"}, {Envelope: envelope("b@EXAMPLE.org"), Attempts: 1, Next: later},
 		{Envelope: envelope("b@example.org"), Next: later}, {Envelope: held, Attempts: 1},
 	} {
 		name := []string{"incoming", "active", "deferred", "hold"}[len(want)]
 		id := accept(t, s, message, a)
 		want[id] = queue.Entry{ID: id, Queue: name, Sender: "a@example.org", Size: int64(len(message)), Pending: 1,
-			Arrival: a.Envelope.Arrival, Next: a.Next, Attempts: a.Attempts, Hold: a.Envelope.Hold}
+			Arrival: a.Envelope.Arrival, Next: a.Next, Attempts: a.Attempts, Hold: a.Envelope.Hold,
+			Key: a.Key, Domains: []string{"example.org"}}
 	}
 	for range 2 {
 		got := entries(t, s)
@@ -272,17 +273,22 @@ func testChanges(t *testing.T, s queue.Spool, again func() queue.Spool) {
 		{queue.Change{Next: next}, func() { e.Next = next }},
 		{queue.Change{}, func() {}},
 		{queue.Change{Results: []queue.Mark{{Recipient: 1, State: queue.Done, Result: deferred}}}, func() { marks[1].Result = deferred }},
-		{queue.Change{Marks: []queue.Mark{{Recipient: 0, State: queue.Done}}}, func() { marks[0].State, e.Pending = queue.Done, 2 }},
+		{queue.Change{Marks: []queue.Mark{{Recipient: 0, State: queue.Done}}}, func() { marks[0].State, e.Pending, e.Domains = queue.Done, 2, []string{"d", "f"} }},
 		{queue.Change{Defer: true}, func() { e.Queue = "deferred" }},
 		{queue.Change{Attempts: 3, Next: next.Add(time.Hour), Defer: true}, func() { e.Attempts, e.Next = 3, next.Add(time.Hour) }},
 		{queue.Change{Marks: []queue.Mark{{Recipient: 1, State: queue.Failed, Result: bounced}}}, func() { marks[1].State, marks[1].Result = queue.Failed, bounced }},
 		{queue.Change{Warned: true}, func() { e.Warned = true }},
+		{queue.Change{Defer: true, Site: "smtp d"}, func() { e.Site = "smtp d" }},
+		{queue.Change{Site: "without Defer"}, func() {}},
+		{queue.Change{Panics: 2}, func() { e.Panics = 2 }},
+		{queue.Change{Expire: true}, func() { e.Expire = true }},
+		{queue.Change{Requeue: true}, func() { e.Requeue = true }},
 		{queue.Change{Hold: "wait"}, func() { e.Hold, e.Queue = "wait", "hold" }},
 		{queue.Change{Hold: "still"}, func() { e.Hold = "still" }},
-		{queue.Change{Defer: true, Attempts: 4}, func() { e.Attempts = 4 }},
+		{queue.Change{Defer: true, Attempts: 4}, func() { e.Attempts, e.Site = 4, "" }},
 		{queue.Change{Release: true}, func() { e.Hold, e.Queue = "", "incoming" }},
 		{queue.Change{Release: true}, func() {}},
-		{queue.Change{Marks: []queue.Mark{{Recipient: 1, State: queue.Notified, Result: bounced}}}, func() { marks[1].State, e.Pending = queue.Notified, 1 }},
+		{queue.Change{Marks: []queue.Mark{{Recipient: 1, State: queue.Notified, Result: bounced}}}, func() { marks[1].State, e.Pending, e.Domains = queue.Notified, 1, []string{"f"} }},
 		{queue.Change{Hold: "h"}, func() { e.Hold, e.Queue = "h", "hold" }},
 		{queue.Change{Release: true, Defer: true}, func() { e.Hold, e.Queue = "", "deferred" }},
 	}
