@@ -14,7 +14,7 @@ func (m *Manager) pump() {
 			return
 		}
 		v.run.hold()
-		m.group.Go(func() { m.deliver(v) })
+		m.work(func() { m.deliver(v) })
 	}
 }
 

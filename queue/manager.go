@@ -80,6 +80,7 @@ type Manager struct {
 	done                  chan struct{} // closed when Serve has returned
 
 	group sync.WaitGroup // everything that was started and touches the spool
+	idle  chan func()    // what a worker that waits is to do
 
 	mu      sync.Mutex // guards what follows, and no I/O is done under it
 	phase   phase
@@ -138,6 +139,7 @@ func (m *Manager) setup() {
 		m.wake = make(chan struct{}, 1)
 		m.stop = make(chan struct{})
 		m.done = make(chan struct{})
+		m.idle = make(chan func())
 		m.entries = make(map[string]*entry)
 		m.line = line{limit: cmp.Or(m.Concurrency, 500), transports: make(map[string]*transport)}
 	})

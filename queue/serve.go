@@ -176,7 +176,7 @@ func (m *Manager) help(task func()) {
 	m.tasks.push(task)
 	if m.helpers < helperLimit {
 		m.helpers++
-		m.group.Go(m.helper)
+		m.work(m.helper)
 	}
 }
 
