@@ -168,8 +168,7 @@ func (m *Manager) leave(v *delivery, site *mtakit.Result, fell bool) {
 // suspend defers what waits for a destination that has died. Under mu.
 func (m *Manager) suspend(d *destination) {
 	result := d.suspended()
-	for d.jobs.len() > 0 {
-		j := d.jobs.pop()
+	for j := d.take(); j != nil; j = d.take() {
 		m.help(func() {
 			j.run.blocked(d)
 			j.run.settleAll(j.index, result)

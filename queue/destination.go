@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"strings"
 	"time"
 
 	"github.com/mtakit/mtakit"
@@ -9,16 +10,18 @@ import (
 // destination is one site as one transport sees it: what waits for it, and how
 // many deliveries it is trusted with. Guarded by Manager.mu.
 //
-// The feedback is that of Postfix's SCHEDULER_README, with its defaults: each
-// success raises the window by one, each failure of the site lowers it by one,
-// and after a whole (pseudo-)cohort of failures in sequence, failedCohorts of
-// them, the site is dead for MinBackoff.
+// The feedback is that of Postfix's SCHEDULER_README: each success raises the
+// window by Limits.Positive, each failure of the site lowers it by
+// Limits.Negative, and after Limits.FailedCohorts whole (pseudo-)cohorts of
+// failures in sequence the site is dead for MinBackoff.
 type destination struct {
 	transport *transport
 	key       string
-	jobs      fifo[*job]
-	ready     bool // stands in its transport's line
+	jobs      [classes]fifo[*job]
+	inLine    [classes]bool // stands in its transport's line
+	turns     turns
 	busy      int
+	paused    bool // rests between two deliveries
 
 	window                        int
 	success, failure, failCohorts float64
@@ -31,9 +34,6 @@ type destination struct {
 	sleepers map[*entry]time.Duration
 }
 
-// failedCohorts is Postfix's destination_concurrency_failed_cohort_limit.
-const failedCohorts = 1
-
 // wakeRate is how many sleepers one success wakes. They come back at the pace
 // at which the site proves that it takes mail.
 const wakeRate = 2
@@ -43,22 +43,55 @@ type job struct {
 	run     *run
 	nexthop string
 	index   []int // into Envelope.Recipients
+	class   int   // of the message
+	inLine  bool
+}
+
+// may reports whether a message of class c may start.
+func (d *destination) may(c int) bool {
+	return d.jobs[c].len() > 0 && d.busy < d.window && !d.paused
+}
+
+// site is the key without the recipient that limits.Recipients may have put
+// before it.
+func (d *destination) site() string { return d.key[strings.LastIndexByte(d.key, ' ')+1:] }
+
+// waiting is how many messages are in line.
+func (d *destination) waiting() int {
+	n := 0
+	for c := range d.jobs {
+		n += d.jobs[c].len()
+	}
+	return n
+}
+
+// take takes a job out of line, or returns nil.
+func (d *destination) take() *job {
+	for c := range d.jobs {
+		if d.jobs[c].len() > 0 {
+			j := d.jobs[c].pop()
+			j.inLine = false
+			return j
+		}
+	}
+	return nil
 }
 
 // succeeded counts a delivery in which the site did its part.
 func (d *destination) succeeded() {
 	d.failCohorts = 0
+	limits := &d.transport.limits
 	// A window that the traffic does not fill says nothing about the site.
-	if d.window >= d.transport.limits.Destination || d.window >= d.busy+d.transport.limits.Initial {
+	if d.window >= limits.Destination || d.window >= d.busy+limits.Initial {
 		return
 	}
-	d.success++
+	d.success += limits.Positive.at(d.window)
 	for d.success >= 1 {
 		d.window++
 		d.success--
 		d.failure = 0
 	}
-	d.window = min(d.window, d.transport.limits.Destination)
+	d.window = min(d.window, limits.Destination)
 }
 
 // failed counts a delivery that the site did not take part in, and reports
@@ -67,12 +100,13 @@ func (d *destination) failed(r mtakit.Result, until time.Duration) bool {
 	if d.dead {
 		return false
 	}
+	limits := &d.transport.limits
 	d.failCohorts += 1 / float64(d.window)
-	if d.failCohorts > failedCohorts {
+	if limits.FailedCohorts > 0 && d.failCohorts > float64(limits.FailedCohorts) {
 		d.dead, d.deadUntil, d.last = true, until, r
 		return true
 	}
-	d.failure--
+	d.failure -= limits.Negative.at(d.window)
 	for d.failure < 0 {
 		d.window--
 		d.failure++
@@ -99,7 +133,14 @@ func (d *destination) reset() {
 
 // idle reports whether there is nothing to remember of the site.
 func (d *destination) idle() bool {
-	return d.busy == 0 && d.jobs.len() == 0 && !d.dead && len(d.sleepers) == 0
+	return d.busy == 0 && d.waiting() == 0 && !d.dead && !d.paused && len(d.sleepers) == 0
+}
+
+// forget drops the destination if there is nothing to remember of it.
+func (d *destination) forget() {
+	if d.idle() {
+		delete(d.transport.destinations, d.key)
+	}
 }
 
 // suspended is the result of recipients whose site is dead.

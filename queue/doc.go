@@ -11,19 +11,37 @@
 //
 // Leaky bucket: at most ActiveLimit messages are in memory. Of the others the
 // manager knows no more than the time at which they are due, and it opens none
-// before.
+// before. At most RecipientLimit recipients are in work: a list is worked on in
+// portions, each of which is half of what is free, and a message with up to 50
+// recipients is never kept waiting by that.
 //
 // Slow start and feedback: a destination begins with Limits.Initial deliveries
-// at a time. Each success raises that by one up to Limits.Destination, each
-// failure of the site (not of the message) lowers it by one.
+// at a time. Each success raises that up to Limits.Destination, each failure of
+// the site lowers it, by Limits.Positive and Limits.Negative. A refused
+// connection or a 421 is the site's failure, and its mail is no worse for it: it
+// comes back at its time, or when the site has recovered. What is answered to
+// RCPT or to the message is the message's, and says nothing against the site.
 //
-// Dead destinations: after a whole cohort of failures a site is left alone for
-// MinBackoff. Its mail is deferred without an attempt, "delivery temporarily
-// suspended".
+// Dead destinations: after Limits.FailedCohorts whole cohorts of failures a site
+// is left alone for MinBackoff. Its mail is deferred without an attempt,
+// "delivery temporarily suspended".
 //
 // Round robin: transports take turns, in each its destinations, in each its
-// messages, and a big list gives way to other messages after each
+// messages, and a list gives way to other messages of its class after each
 // Limits.Recipients of its recipients.
+//
+// Preemption: messages are of three classes, by the number of deliveries that
+// they take of a transport: fewer than 15, fewer than 225, more. The smallest go
+// first, in the transport and at each destination, but pass a bigger class over
+// no more than four times in a row. So mail for one recipient gets one of the
+// next places, though a list of 50,000 may stand in line; and the list gets at
+// least one place in six, however much small mail there is. Postfix's manager
+// comes to the same by having small mail buy places of a list that has used
+// many; it needs an order of jobs for that, and four parameters.
+//
+// Rates: with Limits.RateDelay a destination has one delivery at a time and
+// rests after each; with Limits.TransportDelay the deliveries of a transport
+// start at that distance.
 //
 // No head-of-line blocking: a destination gets a further delivery only while it
 // has fewer than there are free ones. One silent site cannot hold every place,

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -10,7 +11,8 @@ import (
 )
 
 func site(limits Limits) *destination {
-	t := &transport{limits: limits, destinations: make(map[string]*destination)}
+	m := &Manager{Limits: limits}
+	t := &transport{limits: m.limits("smtp"), destinations: make(map[string]*destination)}
 	return t.destination("example.net")
 }
 
@@ -52,6 +54,48 @@ func TestFeedback(t *testing.T) {
 	}
 	assert.False(t, d.dead)
 	assert.GreaterOrEqual(t, d.window, 1)
+}
+
+func TestFeedbackForms(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		f    Feedback
+		want float64 // at a window of 4
+	}{
+		{Feedback{}, 1},
+		{Feedback{N: 0.25}, 0.25},
+		{Feedback{N: 1e300}, 1},
+		{Feedback{N: -1}, 0},
+		{Feedback{N: math.NaN()}, 0},
+		{Feedback{Form: PerConcurrency}, 0.25},
+		{Feedback{N: 0.5, Form: PerConcurrency}, 0.125},
+		{Feedback{Form: PerSqrtConcurrency}, 0.5},
+	}
+	for _, tt := range tests {
+		assert.InDelta(t, tt.want, tt.f.at(4), 1e-9, "%v", tt.f)
+	}
+}
+
+// TestSlowFeedback has a cohort of five raise the window by one.
+func TestSlowFeedback(t *testing.T) {
+	t.Parallel()
+	d := site(Limits{Positive: Feedback{Form: PerConcurrency}, Negative: Feedback{N: -1}, FailedCohorts: 2})
+	d.busy = 5
+	for _, want := range []int{5, 5, 5, 5, 6} {
+		d.succeeded()
+		assert.Equal(t, want, d.window)
+	}
+	for range 12 {
+		assert.False(t, d.failed(down, 0), "two cohorts of six")
+		assert.Equal(t, 6, d.window, "no negative feedback")
+	}
+	assert.True(t, d.failed(down, 0))
+
+	d = site(Limits{FailedCohorts: -1})
+	for range 1000 {
+		assert.False(t, d.failed(down, 0))
+	}
+	assert.Equal(t, 1, d.window)
 }
 
 var down = mtakit.Result{Diagnostic: "down", Site: true}

@@ -1,7 +1,10 @@
 package queue
 
-// line is what waits for deliveries: transports take turns, in each its
-// destinations, in each its messages. Guarded by Manager.mu.
+import "time"
+
+// line is what waits for deliveries: transports take turns, in each the classes
+// of messages, in each class the destinations, in each its messages. Guarded by
+// Manager.mu.
 //
 // A transport or destination stands in line only while it has something that
 // may start, but for one rule: a destination gets a further delivery only while
@@ -12,6 +15,9 @@ type line struct {
 	transports  map[string]*transport
 	ready       fifo[*transport]
 	dead        fifo[*destination] // in the order in which they may be tried again
+	pauses      pauses
+	now         func() time.Duration // Manager.now
+	kick        func()               // has resume called when the first pause is over
 }
 
 // transport is one delivery agent and its destinations.
@@ -21,8 +27,10 @@ type transport struct {
 	limits       Limits
 	busy         int
 	destinations map[string]*destination
-	ready        fifo[*destination]
+	ready        [classes]fifo[*destination]
+	turns        turns
 	inLine       bool
+	paused       bool
 }
 
 // delivery is one call of an agent.
@@ -37,21 +45,38 @@ type delivery struct {
 
 // add puts a job in line.
 func (l *line) add(d *destination, j *job) {
-	d.jobs.push(j)
+	j.inLine = true
+	d.jobs[j.class].push(j)
 	l.enter(d)
 }
 
 // enter puts d in line if something of it may start.
 func (l *line) enter(d *destination) {
 	t := d.transport
-	if !d.ready && d.jobs.len() > 0 && d.busy < d.window {
-		d.ready = true
-		t.ready.push(d)
+	for c := range classes {
+		if !d.inLine[c] && d.may(c) {
+			d.inLine[c] = true
+			t.ready[c].push(d)
+		}
 	}
-	if !t.inLine && t.ready.len() > 0 && t.busy < t.limits.Concurrency {
+	l.enterTransport(t)
+}
+
+// enterTransport puts t in line if something of it may start.
+func (l *line) enterTransport(t *transport) {
+	if !t.inLine && !t.paused && t.busy < t.limits.Concurrency && t.waits() {
 		t.inLine = true
 		l.ready.push(t)
 	}
+}
+
+func (t *transport) waits() bool {
+	for c := range classes {
+		if t.ready[c].len() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // next returns a delivery to start, or nil.
@@ -63,49 +88,76 @@ func (l *line) next() *delivery {
 		t := l.ready.pop()
 		t.inLine = false
 		d := l.choose(t)
-		if t.ready.len() > 0 && t.busy < t.limits.Concurrency {
-			t.inLine = true
-			l.ready.push(t)
+		if d == nil {
+			l.enterTransport(t)
+			continue
 		}
-		if d != nil {
-			v := d.start()
-			l.busy++
-			l.enter(d)
-			return v
+		v := d.start()
+		l.busy++
+		l.space(t)
+		l.enter(d)
+		return v
+	}
+	return nil
+}
+
+// choose takes the destination out of t's line whose turn it is.
+func (l *line) choose(t *transport) *destination {
+	for _, c := range t.turns.order() {
+		if d := l.first(t, c); d != nil {
+			t.turns.took(c, func(c int) bool { return t.ready[c].len() > 0 })
+			return d
 		}
 	}
 	return nil
 }
 
-// choose takes the first destination out of t's line that may have a delivery.
-func (l *line) choose(t *transport) *destination {
-	for range t.ready.len() {
-		d := t.ready.pop()
+// first takes the first destination out of t's line that has messages of class
+// c and may have a delivery. Those that it passes over have deliveries under
+// way, so that there are never more of them than places.
+func (l *line) first(t *transport, c int) *destination {
+	ready := &t.ready[c]
+	for range ready.len() {
+		d := ready.pop()
 		switch {
-		case d.jobs.len() == 0 || d.busy >= d.window:
-			d.ready = false // until enter finds that it may start again
-		case d.busy < l.limit-l.busy && d.busy <= t.limits.Concurrency-t.busy-1:
-			d.ready = false
+		case !d.may(c):
+			d.inLine[c] = false // until enter finds that it may start again
+		case d.busy < l.limit-l.busy && d.busy < t.limits.Concurrency-t.busy:
+			d.inLine[c] = false
 			return d
 		default:
-			t.ready.push(d)
+			ready.push(d)
 		}
 	}
 	return nil
 }
 
 // start takes the next recipients of the next message. What is left of it goes
-// behind the other messages, so that a big list never stops a small one.
+// behind the other messages of its class, so that no list stops another.
 func (d *destination) start() *delivery {
-	j := d.jobs.pop()
+	jobs := d.choose()
+	j := jobs.pop()
 	n := min(len(j.index), d.transport.limits.Recipients)
 	v := &delivery{run: j.run, destination: d, nexthop: j.nexthop, index: j.index[:n:n]}
-	if j.index = j.index[n:]; len(j.index) > 0 {
-		d.jobs.push(j)
+	j.index = j.index[n:]
+	if j.inLine = len(j.index) > 0; j.inLine {
+		jobs.push(j)
 	}
 	d.busy++
 	d.transport.busy++
 	return v
+}
+
+// choose returns the messages of the class whose turn it is. There is one.
+func (d *destination) choose() *fifo[*job] {
+	has := func(c int) bool { return d.jobs[c].len() > 0 }
+	for _, c := range d.turns.order() {
+		if has(c) {
+			d.turns.took(c, has)
+			return &d.jobs[c]
+		}
+	}
+	return nil
 }
 
 // leave gives the place of a delivery free.
@@ -113,6 +165,7 @@ func (l *line) leave(d *destination) {
 	l.busy--
 	d.busy--
 	d.transport.busy--
+	l.rest(d)
 	l.enter(d)
 }
 

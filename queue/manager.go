@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtakit/mtakit"
@@ -46,6 +47,10 @@ type Manager struct {
 	// ActiveLimit is how many messages are in memory at a time; the others are in
 	// the spool alone. Zero means 20000.
 	ActiveLimit int
+	// RecipientLimit is how many recipients of them are in work: in line or under
+	// delivery. A message with many is worked on in portions, and one with few
+	// need not wait for that. Zero means 20000.
+	RecipientLimit int
 	// Concurrency is how many deliveries run at a time, over all transports; zero
 	// means 500.
 	Concurrency int
@@ -79,8 +84,9 @@ type Manager struct {
 	stop                  chan struct{} // closed when no more is to be started
 	done                  chan struct{} // closed when Serve has returned
 
-	group sync.WaitGroup // everything that was started and touches the spool
-	idle  chan func()    // what a worker that waits is to do
+	group   sync.WaitGroup // everything that was started and touches the spool
+	idle    chan func()    // what a worker that waits is to do
+	working atomic.Int64   // recipients in work
 
 	mu      sync.Mutex // guards what follows, and no I/O is done under it
 	phase   phase
@@ -106,27 +112,72 @@ type SendersFunc func(e *mtakit.Envelope) bool
 // Ours calls f.
 func (f SendersFunc) Ours(e *mtakit.Envelope) bool { return f(e) }
 
-// Limits bound the deliveries of one transport.
+// Limits bound the deliveries of one transport. The names in brackets are
+// Postfix's. There is no transport_retry_time: an agent is a value that is
+// always there, and what is wrong with it shows in its results.
 type Limits struct {
-	Concurrency int // deliveries at a time; zero means 100
-	Destination int // deliveries to one destination at a time; zero means 20
-	Initial     int // the same at first, before success raises it; zero means 5
-	Recipients  int // of one delivery; zero means 50
+	// RecipientLimit is how many recipients of them are in work: in line or under
+	// delivery. A message with many is worked on in portions, and one with few
+	// need not wait for that. Zero means 20000.
+	RecipientLimit int
+	// Concurrency is how many deliveries run at a time (maxproc in master.cf);
+	// zero means 100.
+	Concurrency int
+	// Destination is how many of them go to one destination
+	// (destination_concurrency_limit); zero means 20.
+	Destination int
+	// Initial is the same at first, before success raises it
+	// (initial_destination_concurrency); zero means 5.
+	Initial int
+	// Recipients is how many one delivery has (destination_recipient_limit).
+	// With 1 each recipient address is a destination of its own, and what these
+	// limits say of destinations is said of it. Zero means 50.
+	Recipients int
+
+	// RateDelay is the time between the end of a delivery to a destination and
+	// the start of the next, which go one at a time then
+	// (destination_rate_delay). Zero means none, and less than zero none
+	// whatever Manager.Limits says.
+	RateDelay time.Duration
+	// TransportDelay is the time between the starts of any two deliveries
+	// (transport_rate_delay). Zero means none, and less than zero none whatever
+	// Manager.Limits says.
+	TransportDelay time.Duration
+
+	// Positive and Negative are by how much a success raises, and a failure of
+	// the site lowers, how many deliveries a destination may have at a time
+	// (destination_concurrency_positive_feedback and _negative_feedback); zero
+	// means one each.
+	Positive, Negative Feedback
+	// FailedCohorts is after how many times as many failures in sequence as it
+	// may have deliveries a destination is dead
+	// (destination_concurrency_failed_cohort_limit). Zero means 1, and less than
+	// zero never.
+	FailedCohorts int
 }
 
 func (l Limits) or(d Limits) Limits {
 	return Limits{
-		Concurrency: cmp.Or(l.Concurrency, d.Concurrency),
-		Destination: cmp.Or(l.Destination, d.Destination),
-		Initial:     cmp.Or(l.Initial, d.Initial),
-		Recipients:  cmp.Or(l.Recipients, d.Recipients),
+		Concurrency:    cmp.Or(l.Concurrency, d.Concurrency),
+		Destination:    cmp.Or(l.Destination, d.Destination),
+		Initial:        cmp.Or(l.Initial, d.Initial),
+		Recipients:     cmp.Or(l.Recipients, d.Recipients),
+		RateDelay:      cmp.Or(l.RateDelay, d.RateDelay),
+		TransportDelay: cmp.Or(l.TransportDelay, d.TransportDelay),
+		Positive:       cmp.Or(l.Positive, d.Positive),
+		Negative:       cmp.Or(l.Negative, d.Negative),
+		FailedCohorts:  cmp.Or(l.FailedCohorts, d.FailedCohorts),
 	}
 }
 
 // limits returns what holds for a transport.
 func (m *Manager) limits(transport string) Limits {
-	l := m.Transports[transport].or(m.Limits).or(Limits{Concurrency: 100, Destination: 20, Initial: 5, Recipients: 50})
-	l.Initial = min(l.Initial, l.Destination)
+	l := m.Transports[transport].or(m.Limits).or(Limits{Concurrency: 100, Destination: 20, Initial: 5, Recipients: 50, FailedCohorts: 1})
+	if l.RateDelay > 0 {
+		l.Destination = 1
+	}
+	l.Concurrency, l.Destination, l.Recipients = max(l.Concurrency, 1), max(l.Destination, 1), max(l.Recipients, 1)
+	l.Initial = max(min(l.Initial, l.Destination), 1)
 	return l
 }
 
@@ -141,11 +192,13 @@ func (m *Manager) setup() {
 		m.done = make(chan struct{})
 		m.idle = make(chan func())
 		m.entries = make(map[string]*entry)
-		m.line = line{limit: cmp.Or(m.Concurrency, 500), transports: make(map[string]*transport)}
+		m.line = line{limit: cmp.Or(m.Concurrency, 500), transports: make(map[string]*transport), now: m.now, kick: m.kick}
 	})
 }
 
 func (m *Manager) activeLimit() int { return cmp.Or(m.ActiveLimit, 20000) }
+
+func (m *Manager) recipientLimit() int { return cmp.Or(m.RecipientLimit, 20000) }
 
 func (m *Manager) hostname() string { return cmp.Or(m.Hostname, "localhost") }
 

@@ -46,7 +46,7 @@ func (m *Manager) FlushSite(ctx context.Context, site string) error {
 	m.setup()
 	site = strings.ToLower(site)
 	m.mu.Lock()
-	m.revive(func(d *destination) bool { return inSite(d.key, site) })
+	m.revive(func(d *destination) bool { return inSite(d.site(), site) })
 	m.mu.Unlock()
 	for e, err := range m.Spool.Entries(ctx) {
 		if _, corrupt := asCorrupt(err); corrupt {

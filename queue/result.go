@@ -37,6 +37,7 @@ func (r *run) note(i int, result mtakit.Result) {
 	r.stored.Marks[i] = Mark{Recipient: i, State: r.state(i, result), Result: result}
 	r.fresh = append(r.fresh, i)
 	r.left--
+	r.work(-1)
 	if result.Outcome == mtakit.Deferred && !result.Site {
 		r.mixed = true
 	}

@@ -17,12 +17,14 @@ func deferred(a, b, c int, text string, site bool) mtakit.Result {
 	return mtakit.Result{Status: smtp.EnhancedCode{a, b, c}, Diagnostic: text, Site: site}
 }
 
-// route asks the Router for each pending recipient. It returns what there is to
-// deliver; recipients that have their result already are settled.
+// route asks the Router for each recipient of the next portion. It returns what
+// there is to deliver; recipients that have their result already are settled.
 func (r *run) route() []placed {
+	first, end := r.portion()
+	r.unrouted = len(r.stored.Marks) - end
 	var jobs []placed
 	find := make(map[mtakit.Route]int)
-	for i := range r.stored.Envelope.Recipients {
+	for i := first; i < end; i++ {
 		if r.stored.Marks[i].State != Pending {
 			continue
 		}
@@ -73,6 +75,9 @@ func (m *Manager) ask(r *run, i int) (route mtakit.Route, result *mtakit.Result)
 	}
 	route.NextHop = cmp.Or(route.NextHop, domain(p.Address), m.hostname())
 	route.Key = cmp.Or(route.Key, route.NextHop)
+	if cmp.Or(m.Transports[route.Transport].Recipients, m.Limits.Recipients) == 1 {
+		route.Key = strings.ToLower(p.Address) + " " + route.Key // each recipient is a destination
+	}
 	return route, nil
 }
 
@@ -106,13 +111,20 @@ func (m *Manager) enqueue(jobs []placed) {
 	var refused []refusal
 	m.mu.Lock()
 	for _, p := range jobs {
-		d := m.transport(p.route.Transport).destination(p.route.Key)
+		p.job.run.count(m.transport(p.route.Transport), len(p.job.index))
+	}
+	for _, p := range jobs {
+		t := m.transport(p.route.Transport)
+		d := t.destination(p.route.Key)
 		if !d.alive(m.now()) {
 			refused = append(refused, refusal{p.job, d.suspended()})
 			p.job.run.blocked(d)
 			continue
 		}
-		m.line.add(d, p.job)
+		if !p.job.run.join(d, p.job) {
+			p.job.class = p.job.run.class(t)
+			m.line.add(d, p.job)
+		}
 	}
 	m.pump()
 	m.mu.Unlock()
@@ -141,7 +153,5 @@ func (m *Manager) bury(now time.Duration) {
 
 // forget drops a destination of which there is nothing to remember. Under mu.
 func (m *Manager) forget(d *destination) {
-	if d.idle() {
-		delete(d.transport.destinations, d.key)
-	}
+	d.forget()
 }

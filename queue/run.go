@@ -16,7 +16,14 @@ type run struct {
 	entry  *entry
 	stored *Stored // Marks are guarded by mu while the run goes on
 
+	slots    []slots               // guarded by Manager.mu
+	jobs     map[*destination]*job // of a message of several portions; guarded by Manager.mu
+	unrouted int                   // recipients after the portion that is being put in line
+
 	mu      sync.Mutex
+	next    int   // recipients from here on are not in work yet
+	working int   // recipients in work
+	filling bool  // somebody takes the next portion
 	left    int   // recipients without a result in this run
 	busy    int   // deliveries under way; they read the message
 	writing bool  // somebody records results of this message; nobody else may
@@ -53,7 +60,7 @@ func (m *Manager) open(e *entry, fresh bool) {
 		m.putBack(e, s.Envelope.NotBefore.Sub(now))
 		return
 	}
-	r := &run{m: m, entry: e, stored: s}
+	r := &run{m: m, entry: e, stored: s, filling: true}
 	for i := range s.Marks {
 		if s.Marks[i].State == Pending {
 			r.left++
@@ -85,9 +92,7 @@ func (r *run) start() {
 	m.observe(mtakit.Event{Kind: mtakit.EventActive, ID: r.stored.ID, Sender: r.stored.Envelope.Sender,
 		Size: r.stored.Size, Attrs: r.stored.Envelope.Attrs})
 	r.hold()
-	jobs := r.route()
-	m.enqueue(jobs)
-	r.release()
+	r.fill()
 }
 
 // hold keeps the run from ending while its jobs are made.
@@ -122,6 +127,7 @@ func (r *run) withdraw(n int) bool {
 		return false
 	}
 	r.left -= n
+	r.work(-n)
 	r.mixed = true
 	return true
 }
@@ -130,6 +136,7 @@ func (r *run) withdraw(n int) bool {
 // one goroutine at a time does it, so that no two commits change the same
 // message at once; results that come meanwhile are taken along.
 func (r *run) advance() {
+	r.more()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.writing {

@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,11 +27,15 @@ type gauge struct {
 	now     map[string]int
 	highest map[string]int
 	total   int
+	started []string // the first recipient of each delivery
 }
 
 func (g *gauge) Deliver(ctx context.Context, d *mtakit.Delivery) []mtakit.Result {
 	g.add(d.NextHop, 1)
 	defer g.add(d.NextHop, -1)
+	g.count.Lock()
+	g.started = append(g.started, d.Recipients[0].Address)
+	g.count.Unlock()
 	takes := g.takes(d)
 	if takes < 0 {
 		<-ctx.Done()
@@ -61,6 +66,13 @@ func (g *gauge) most(key string) int {
 	g.count.Lock()
 	defer g.count.Unlock()
 	return g.highest[key]
+}
+
+// since returns the first recipients of the deliveries from the n-th on.
+func (g *gauge) since(n int) []string {
+	g.count.Lock()
+	defer g.count.Unlock()
+	return slices.Clone(g.started[n:])
 }
 
 func second(*mtakit.Delivery) time.Duration { return time.Second }
@@ -313,7 +325,7 @@ func TestOrdersToActiveMessages(t *testing.T) {
 		s := newSpool()
 		g := &gauge{takes: second}
 		m := manager(s, g)
-		m.Limits = queue.Limits{Destination: 1, Recipients: 1}
+		m.Limits = queue.Limits{Concurrency: 1, Recipients: 1}
 		serve(t, m)
 		to := []string{"1@example.net", "2@example.net", "3@example.net"}
 		held := send(t, m, "a@example.org", to...)

@@ -147,6 +147,8 @@ func (m *Manager) activate() (wait time.Duration, ok bool) {
 	}
 	now := m.now()
 	m.bury(now)
+	m.line.resume(now)
+	m.pump()
 	for m.unsettled.due(now) {
 		m.help(m.unsettled.pop().run.finish)
 	}
@@ -157,6 +159,9 @@ func (m *Manager) activate() (wait time.Duration, ok bool) {
 	wait = idleWait
 	if len(m.waiting) > 0 && !m.waiting.due(now) { // else who leaves the active queue kicks
 		wait = min(wait, m.waiting[0].due-now)
+	}
+	if len(m.line.pauses) > 0 {
+		wait = min(wait, m.line.pauses[0].until-now)
 	}
 	if len(m.unsettled) > 0 {
 		wait = min(wait, m.unsettled[0].due-now)

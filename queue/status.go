@@ -34,6 +34,7 @@ type Status struct {
 	Active       int // messages in the active queue
 	Waiting      int // messages that wait for their next attempt, or for room
 	Deliveries   int // under way
+	Recipients   int // in line or under delivery
 	Destinations []DestinationStatus
 }
 
@@ -53,7 +54,8 @@ func (m *Manager) Status() Status {
 	m.setup()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := Status{Active: m.active, Waiting: len(m.waiting), Deliveries: m.line.busy}
+	s := Status{Active: m.active, Waiting: len(m.waiting), Deliveries: m.line.busy,
+		Recipients: int(m.working.Load())}
 	for _, t := range m.line.transports {
 		for _, d := range t.destinations {
 			s.Destinations = append(s.Destinations, d.status(m.now()))
@@ -64,7 +66,7 @@ func (m *Manager) Status() Status {
 
 func (d *destination) status(now time.Duration) DestinationStatus {
 	s := DestinationStatus{Transport: d.transport.name, Key: d.key, Busy: d.busy, Window: d.window,
-		Jobs: d.jobs.len(), Sleepers: len(d.sleepers)}
+		Jobs: d.waiting(), Sleepers: len(d.sleepers)}
 	if d.dead {
 		s.Dead, s.Reason = max(d.deadUntil-now, 0), reason(&d.last)
 	}
