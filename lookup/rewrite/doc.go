@@ -13,6 +13,7 @@
 //   - Recipients answers "does this address exist?".
 //   - Cleanup puts canonical, virtual and aliases in Postfix's order, between
 //     the end of the message and the queue.
+//   - Missing adds the Date, Message-ID and From that a message lacks.
 //
 // # Use
 //

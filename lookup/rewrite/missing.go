@@ -1,0 +1,63 @@
+package rewrite
+
+import (
+	"context"
+	"crypto/rand"
+	"strings"
+	"time"
+
+	"github.com/mtakit/mtakit"
+)
+
+// Missing is a content filter that adds the fields which a message must have and
+// has not: Date, Message-ID and From (RFC 5322, section 3.6; Message-ID is a
+// should). A message that was resent lacks those of its last resending (section
+// 3.6.6). It is for mail of our own, such as local programs submit; smtpserver's
+// Intake does it for its clients.
+type Missing struct {
+	// Hostname is our name, "mx.example.org", behind the @ of Message-ID, and of
+	// MAILER-DAEMON where the null sender wrote. Required.
+	Hostname string
+}
+
+// Filter adds the fields above the others. Date is env.Arrival, now when that is
+// zero; From is the sender's address. The error is of the sender's address, when
+// it cannot stand in a header.
+func (a Missing) Filter(_ context.Context, env *mtakit.Envelope, m *mtakit.Message) (mtakit.Verdict, error) {
+	at := env.Arrival
+	if at.IsZero() {
+		at = time.Now()
+	}
+	author := env.Sender
+	if author == "" {
+		author = "MAILER-DAEMON@" + a.Hostname
+	}
+	prefix := resentPrefix(m.Header)
+	var fields []mtakit.Field
+	for _, f := range [...]struct{ name, value string }{
+		{"Date", at.Format("Mon, _2 Jan 2006 15:04:05 -0700 (MST)")},
+		{"Message-ID", "<" + at.UTC().Format("20060102150405") + "." + rand.Text()[:13] + "@" + a.Hostname + ">"},
+		{"From", author},
+	} {
+		if m.Header.Count(prefix+f.name) > 0 {
+			continue
+		}
+		field, err := mtakit.NewField(prefix+f.name, f.value)
+		if err != nil {
+			return mtakit.Verdict{}, err
+		}
+		fields = append(fields, field)
+	}
+	m.Header.Prepend(fields...)
+	return mtakit.Verdict{}, nil
+}
+
+func resentPrefix(h *mtakit.Header) string {
+	const prefix = "Resent-"
+	for _, f := range h.All() {
+		if name := f.Name(); len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
+			return prefix
+		}
+	}
+	return ""
+}
