@@ -45,6 +45,9 @@ var (
 	_ smtpserver.ContentFilter = filter.ContentFilter(nil)
 	_ smtpserver.ContentFilter = filter.Chain(nil)
 	_ queue.Filter             = filter.ContentFilter(nil)
+	_ queue.Rewriter           = (*rewrite.Trivial)(nil)
+	_ queue.Table              = lookup.LookupTable(nil)
+	_ filter.ContentFilter     = rewrite.Missing{}
 	_ filter.ContentFilter     = (*rewrite.Cleanup)(nil)
 	_ smtpserver.Rewriter      = (*rewrite.Trivial)(nil)
 	_ smtpserver.Authenticator = (*auth.SASL)(nil)

@@ -104,15 +104,15 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		},
 		Unlisted: restrictions.RejectUnlistedRecipient{Domains: t.domains, Recipients: &rewrite.Recipients{Canonical: canonical, Expander: expander}},
 	}
-	filters := filter.Chain{
-		filter.Chain{filter.HeaderChecks{Table: t.header}, filter.BodyChecks{Table: t.body}}, // what PASS ends
-		&rewrite.Cleanup{Canonical: canonical, Expander: expander},
-	}
+	checks := filter.Chain{filter.HeaderChecks{Table: t.header}, filter.BodyChecks{Table: t.body}} // what PASS ends
+	cleanup := &rewrite.Cleanup{Canonical: canonical, Expander: expander}
+	filters := filter.Chain{checks, cleanup}
+	trivial := &rewrite.Trivial{Origin: t.origin}
 
 	// Receiving.
 	intake := smtpserver.Intake{
 		Queue: s.manager, Hostname: c.hostname, Restrictions: stages, Filter: filters,
-		Rewriter: &rewrite.Trivial{Origin: t.origin}, AddMissing: mynetworks, Logger: s.logger, Observer: observer,
+		Rewriter: trivial, AddMissing: mynetworks, Logger: s.logger, Observer: observer,
 	}
 	submit := intake
 	submit.RequireTLS, submit.RequireAuth = true, true
@@ -124,7 +124,8 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	s.submission = &smtpserver.Server{Backend: &submit, Hostname: c.hostname, TLSConfig: tlsutil.Server(s.pair),
 		MaxSize: c.maxSize, IdleTimeout: c.timeout, Logger: s.logger, Observer: observer}
 	s.maildrop = &queue.Maildrop{Dir: filepath.Join(s.dir, "queue", "maildrop"), Corrupt: filepath.Join(s.dir, "queue", "corrupt"),
-		Queue: s.manager, Filter: filters, QueueRun: c.queueRun, MaxSize: cmp.Or(c.maxSize, -1), Logger: s.logger}
+		Queue: s.manager, Hostname: c.hostname, Rewriter: trivial, Filter: filter.Chain{checks, rewrite.Missing{Hostname: c.hostname}, cleanup},
+		QueueRun: c.queueRun, MaxSize: cmp.Or(c.maxSize, -1), Logger: s.logger, Observer: observer}
 
 	s.check = func(ctx context.Context) { t.check(ctx, expander) }
 }
