@@ -146,7 +146,7 @@ func (s *spool) change(c queue.Change) {
 	if c.Defer && m.Hold == "" {
 		m.Queue = "deferred"
 	}
-	m.Warned = m.Warned || c.Warned
+	m.Warned, m.Expire, m.Requeue = m.Warned || c.Warned, m.Expire || c.Expire, m.Requeue || c.Requeue
 	m.Pending = 0
 	for i := range m.Marks {
 		if m.Marks[i].State == queue.Pending || m.Marks[i].State == queue.Failed {

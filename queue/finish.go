@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/emersion/go-smtp"
-
 	"github.com/mtakit/mtakit"
 )
 
@@ -22,13 +20,22 @@ func (r *run) finish() {
 	order, reason := r.order, r.reason
 	r.ending = true
 	r.mu.Unlock()
-	if order == orderNone {
-		r.expire(now)
+	var anew []Accept
+	switch {
+	case order == orderExpire, order == orderNone && r.m.expired(r.stored.Envelope, now):
+		r.expire(order)
+	case order == orderRequeue:
+		if anew, order, reason = r.requeue(); order == orderRequeueLater && r.m.expired(r.stored.Envelope, now) {
+			r.expire(order)
+		}
 	}
 	accept, told, err := r.notices(now, order)
 	if err != nil {
 		r.m.log().Error("writing a notification", "id", r.stored.ID, "error", err)
+		r.m.discard(anew) // or who failed would never be told
+		anew, order = nil, order.postponed()
 	}
+	accept = append(accept, anew...)
 	c := r.conclude(now, told, order, reason)
 	ids, err := r.commitIDs(accept, c)
 	if err != nil && len(accept) > 0 {
@@ -38,7 +45,7 @@ func (r *run) finish() {
 		for _, a := range accept {
 			r.m.unreserve(a)
 		}
-		accept, ids = nil, nil
+		accept, ids, order = nil, nil, order.postponed()
 		c = r.conclude(now, told.undo(r), order, reason)
 		err = r.commit(nil, c)
 	}
@@ -46,29 +53,15 @@ func (r *run) finish() {
 		r.m.unsettle(r, err)
 		return
 	}
-	r.announceAll(c)
+	why := ""
+	if order == orderRequeue && c.Remove {
+		why = requeuedAs(ids, anew)
+	}
+	r.announceAll(c, why)
 	for i, id := range ids {
 		r.m.accepted(id, accept[i])
 	}
 	r.m.retire(r, c, now)
-}
-
-// expire gives up what has waited for too long.
-func (r *run) expire(now time.Time) {
-	if !r.m.expired(r.stored.Envelope, now) {
-		return
-	}
-	for i := range r.stored.Marks {
-		mark := &r.stored.Marks[i]
-		if mark.State != Pending {
-			continue
-		}
-		mark.Result.Outcome = mtakit.Bounced
-		mark.Result.Status = smtp.EnhancedCode{4, 4, 7}
-		mark.Result.Diagnostic = "delivery time expired: " + reason(&mark.Result)
-		mark.State = r.state(i, mark.Result)
-		r.m.observeResult(mtakit.EventExpired, r.stored, mark)
-	}
 }
 
 // reason is a result in words.
@@ -92,9 +85,10 @@ func (r *run) conclude(now time.Time, told telling, order order, hold string) Ch
 			open = true
 		}
 	}
-	if !open || order == orderRemove {
+	if !open || order == orderRemove || order == orderRequeue {
 		return Change{ID: c.ID, Remove: true}
 	}
+	c.Requeue = order == orderRequeueLater
 	c.Marks, c.Results = r.split(told.index)
 	c.Defer = true
 	c.Next = now.Add(r.m.retry(r.stored.Envelope, now))

@@ -69,6 +69,10 @@ type Manager struct {
 	// "double-bounce@" and Hostname.
 	DoubleBounceSender string
 
+	// Filter is asked about messages that are requeued; nil means that they are
+	// accepted as they are.
+	Filter Filter
+
 	// Logger is told of each result, and of faults; nil is silent.
 	Logger *slog.Logger
 	// Observer is told of everything that happens to messages; nil means nobody.

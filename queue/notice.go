@@ -43,7 +43,7 @@ func (r *run) notices(now time.Time, order order) (accept []Accept, told telling
 			waiting = append(waiting, i)
 		}
 	}
-	if !r.m.warns(r.stored, now) {
+	if order == orderRequeue || !r.m.warns(r.stored, now) {
 		waiting = nil
 	}
 	for _, n := range []struct {

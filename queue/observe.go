@@ -78,8 +78,9 @@ func said(r *mtakit.Result) string {
 	return fmt.Sprintf("%d %s (%s)", r.Reply.Code, r.Reply.Message, r.Diagnostic)
 }
 
-// announceAll tells of what the end of a run has recorded.
-func (r *run) announceAll(c Change) {
+// announceAll tells of what the end of a run has recorded; why is the reason of a
+// removal.
+func (r *run) announceAll(c Change, why string) {
 	for _, i := range r.fresh {
 		r.m.announce(r.stored, &r.stored.Marks[i])
 	}
@@ -87,7 +88,7 @@ func (r *run) announceAll(c Change) {
 	e := mtakit.Event{ID: r.stored.ID, Sender: r.stored.Envelope.Sender, Size: r.stored.Size, Attrs: r.stored.Envelope.Attrs}
 	switch {
 	case c.Remove:
-		e.Kind = mtakit.EventRemoved
+		e.Kind, e.Reason = mtakit.EventRemoved, why
 	case c.Hold != "":
 		e.Kind, e.Reason = mtakit.EventHeld, c.Hold
 	default:

@@ -70,7 +70,7 @@ func (m *Manager) recovered(found Entry) {
 // attempt was cut off is tried at once; of the others the recorded time holds,
 // as far as a clock that was set back lets it make sense.
 func (m *Manager) resume(found Entry) time.Duration {
-	if found.Next.IsZero() || found.Attempts == 1 && found.Queue != "deferred" {
+	if found.Next.IsZero() || found.Expire || found.Requeue || found.Attempts == 1 && found.Queue != "deferred" {
 		return 0
 	}
 	wait := max(time.Until(found.Next), 0)

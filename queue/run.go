@@ -43,6 +43,9 @@ const (
 	orderNone order = iota
 	orderHold
 	orderRemove
+	orderExpire
+	orderRequeue
+	orderRequeueLater // it could not be done at the end of this run
 )
 
 // open makes a message active.
@@ -56,11 +59,11 @@ func (m *Manager) open(e *entry, fresh bool) {
 	case s.Hold != "" || m.draining():
 		m.drop(e)
 		return
-	case s.Envelope.NotBefore.After(now):
+	case s.Envelope.NotBefore.After(now) && standing(s) == orderNone:
 		m.putBack(e, s.Envelope.NotBefore.Sub(now))
 		return
 	}
-	r := &run{m: m, entry: e, stored: s, filling: true}
+	r := &run{m: m, entry: e, stored: s, filling: true, order: standing(s)}
 	for i := range s.Marks {
 		if s.Marks[i].State == Pending {
 			r.left++

@@ -22,6 +22,17 @@ func (m *Manager) Entries(ctx context.Context) iter.Seq2[Entry, error] {
 	}
 }
 
+// Open returns everything that is known of a message, as Spool.Open does, with
+// the queue that it is in now.
+func (m *Manager) Open(ctx context.Context, id string) (*Stored, error) {
+	m.setup()
+	s, err := m.Spool.Open(ctx, id)
+	if err == nil && m.isActive(id) {
+		s.Queue = "active"
+	}
+	return s, err
+}
+
 func (m *Manager) isActive(id string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
