@@ -1,7 +1,7 @@
 package queue
 
 import (
-	"fmt"
+	"errors"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -70,23 +70,16 @@ func (r *run) notices(now time.Time, order order) (accept []Accept, told telling
 // sender, so that nothing ever answers it (RFC 5321, section 4.5.5).
 func (r *run) notice(kind dsn.Kind, index []int, now time.Time) (Accept, error) {
 	report := r.report(kind, index, now)
-	b, eightbit, err := report.Bytes()
-	if err != nil {
+	d, eightbit, err := r.m.write(report)
+	if errors.Is(err, dsn.ErrMessage) {
 		// The body cannot be read, which is no reason to leave the sender without
 		// an answer.
 		r.m.log().Error("returning a message", "id", r.stored.ID, "error", err)
 		report.HeaderOnly = true
-		if b, eightbit, err = report.Bytes(); err != nil {
-			return Accept{}, err
-		}
+		d, eightbit, err = r.m.write(report)
 	}
-	d, err := r.m.Spool.Begin(r.m.recordCtx, int64(len(b)))
 	if err != nil {
 		return Accept{}, err
-	}
-	if _, err := d.Write(b); err != nil {
-		_ = d.Discard()
-		return Accept{}, fmt.Errorf("writing a notification: %w", err)
 	}
 	e := &mtakit.Envelope{Arrival: now, Recipients: []mtakit.Recipient{{Address: report.To}}}
 	e.Options.UTF8 = report.IsUTF8()
@@ -97,6 +90,18 @@ func (r *run) notice(kind dsn.Kind, index []int, now time.Time) (Accept, error) 
 		e.Sender = r.m.doubleBounceSender()
 	}
 	return r.m.accept(d, e, nil), nil
+}
+
+// write writes a notification into a draft.
+func (m *Manager) write(report *dsn.Report) (d mtakit.Draft, eightbit bool, err error) {
+	if d, err = m.Spool.Begin(m.recordCtx, 0); err != nil {
+		return nil, false, err
+	}
+	if eightbit, err = report.Encode(d); err != nil {
+		_ = d.Discard()
+		return nil, false, err
+	}
+	return d, eightbit, nil
 }
 
 func (r *run) report(kind dsn.Kind, index []int, now time.Time) *dsn.Report {

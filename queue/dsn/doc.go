@@ -1,5 +1,5 @@
-// Package dsn writes delivery status notifications: the mail that tells a
-// sender what became of a message.
+// Package dsn writes and reads delivery status notifications: the mail that
+// tells a sender what became of a message.
 //
 // # Strategies
 //
@@ -14,18 +14,22 @@
 // field: control characters become spaces, lines are folded, and the boundary
 // is random.
 //
-// Internationalised mail (RFC 6533): with UTF8, addresses stand as they are,
-// and the parts are message/global-delivery-status and message/global. Without
-// it, addresses that are not ASCII are written in the form utf-8-addr-xtext.
+// A report may name any number of recipients and return a message of any size:
+// it is written piece by piece. About more than 1000 recipients the text for
+// people breaks off, and all reasons are cut to 200 bytes.
+//
+// Internationalised mail (RFC 6533): a report needs SMTPUTF8 only where its
+// addressee does, and then has its forms: message/global-delivery-status, and
+// addresses as they are. In any other, addresses that are not ASCII have the
+// form utf-8-addr-xtext, so that no server on the way back can refuse it. A
+// message with an UTF-8 header is returned as message/global in both; such a
+// part may travel in any envelope (RFC 6532, section 3.7).
 //
 // # Use
 //
 //  1. Fill a Report.
-//  2. Call Bytes, and send what it returns from the null reverse-path to
-//     Report.To.
+//  2. Call Encode with a draft of the queue, and send it from the null
+//     reverse-path to Report.To.
 //
-// # Caveats
-//
-// Reports are made in memory. Templates and threaded reports (In-Reply-To) are
-// not there, nor is a reader of notifications.
+// ParseTemplates reads the texts that a site has of its own.
 package dsn

@@ -1,11 +1,12 @@
 package dsn
 
 import (
-	"bytes"
+	"bufio"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -21,10 +22,16 @@ const (
 	Failure Kind = iota // the recipients will not get the message
 	Delay               // they did not get it yet
 	Success             // it was delivered, relayed or expanded
+	Verify              // nothing was sent: it was asked whether it could be
 )
 
-// ErrEmpty is wrapped when a report names no recipient or has no message.
-var ErrEmpty = errors.New("dsn: nothing to report")
+var (
+	// ErrEmpty is wrapped when a report names no recipient or has no message.
+	ErrEmpty = errors.New("dsn: nothing to report")
+	// ErrMessage is wrapped when the message to be returned cannot be read. A
+	// report with HeaderOnly needs no body.
+	ErrMessage = errors.New("dsn: message cannot be read")
+)
 
 // DefaultLimit is how many bytes a message may have to be returned in full,
 // when Report.Limit is zero.
@@ -35,7 +42,7 @@ type Report struct {
 	Kind       Kind            // zero means Failure
 	Hostname   string          // of the reporting MTA; "" means "localhost"
 	To         string          // who is told, "user@example.org"; "" leaves an empty group
-	Postmaster bool            // it goes to the postmaster in place of the sender; false means to the sender
+	Postmaster bool            // it goes to the postmaster, who needs no explanations; false means to the sender
 	ID         string          // queue ID of the message; "" leaves it out
 	Sender     string          // reverse-path of the message; "" is the null reverse-path
 	EnvelopeID string          // ENVID of MAIL, decoded; "" means that there was none
@@ -46,10 +53,10 @@ type Report struct {
 	Message    *mtakit.Message // what the report is about. Required.
 	HeaderOnly bool            // return no body (RET=HDRS); false returns it up to Limit
 	Limit      int64           // bytes that are returned at most; zero means DefaultLimit
-	UTF8       bool            // write the forms of RFC 6533; false means only when To needs them
-	// Boundary parts the body; "" means a random one, which nobody can guess
-	// and put into a message. It is not used when it occurs in the message.
-	Boundary string
+	UTF8       bool            // the message came with SMTPUTF8, so that its header may be UTF-8; false means that it did not
+	Threaded   bool            // the report is a reply to the message (In-Reply-To, References); false means that it stands alone
+	Templates  Templates       // subjects and texts; zero means those that are built in
+	Params     Params          // what texts may name beside $myhostname; nil means nothing
 }
 
 // Recipient is one recipient with its result.
@@ -61,108 +68,162 @@ type Recipient struct {
 	Result    mtakit.Result       // what the last attempt gave
 }
 
-// Bytes returns the report as a message, lines ending in CRLF. eightbit says
-// that it needs 8BITMIME, or SMTPUTF8 when UTF8 returns true. An error means
-// that the message could not be read, or is ErrEmpty.
-func (r *Report) Bytes() (report []byte, eightbit bool, err error) {
+// IsUTF8 reports whether the report's envelope needs SMTPUTF8: its addressee is
+// not ASCII, and then it has all the forms of RFC 6533. A report to anybody else
+// gets through everywhere.
+func (r *Report) IsUTF8() bool { return !ascii(r.To) }
+
+// Encode writes the report as a message, lines ending in CRLF, piece by piece:
+// it may be much longer than what fits into memory. eightbit says that its
+// envelope needs 8BITMIME, or SMTPUTF8 when IsUTF8 returns true. The error wraps
+// ErrEmpty, ErrMessage or what w returned.
+func (r *Report) Encode(w io.Writer) (eightbit bool, err error) {
 	if len(r.Recipients) == 0 || r.Message == nil {
-		return nil, false, ErrEmpty
+		return false, ErrEmpty
 	}
-	original, err := r.original()
-	if err != nil {
-		return nil, false, fmt.Errorf("dsn: returning the message: %w", err)
+	parts := r.parts()
+	for i := range parts {
+		if err = parts[i].look(); err != nil {
+			return false, err
+		}
+		eightbit = eightbit || parts[i].eightbit
 	}
-	boundary := r.Boundary
-	for boundary == "" || len(boundary) > 70 || bytes.Contains(original, []byte(boundary)) {
-		boundary = rand.Text()
+	if text := &parts[0]; text.utf8 && !text.eightbit {
+		text.kind = "text/plain; charset=us-ascii"
 	}
-	b := r.assemble(boundary, original)
-	return b, !ascii(string(b)), nil
+	out := &writer{Writer: bufio.NewWriterSize(w, 32<<10), utf8: r.IsUTF8()}
+	boundary := rand.Text() // nobody can guess it and put it into a message
+	r.header(out, boundary, eightbit)
+	for i := range parts {
+		if err := parts[i].encode(out, boundary); err != nil {
+			return false, err
+		}
+	}
+	out.WriteString("\r\n--" + boundary + "--\r\n")
+	return eightbit || r.IsUTF8(), out.Flush()
 }
 
-// IsUTF8 reports whether the report has the forms of RFC 6533, so that its
-// envelope needs SMTPUTF8.
-func (r *Report) IsUTF8() bool { return r.UTF8 || !ascii(r.To) }
+// part is one of the three parts of a report (RFC 6522, section 3).
+type part struct {
+	title, kind string
+	utf8        bool // what write writes may be UTF-8
+	write       func(*writer) error
+	eightbit    bool
+}
 
-func (r *Report) assemble(boundary string, original []byte) []byte {
-	text, status, eightbit := r.text(), r.status(), !ascii(string(original))
-	w := &writer{utf8: r.IsUTF8()}
-	w.Grow(len(text) + len(status) + len(original) + 2048)
-	r.header(w, boundary, eightbit || !ascii(text) || !ascii(status))
-	part := func(title, kind, body string) {
-		w.WriteString("\r\n--" + boundary + "\r\n")
-		w.field("Content-Description", title)
-		w.field("Content-Type", kind)
-		if !ascii(body) {
-			w.field("Content-Transfer-Encoding", "8bit")
-		}
-		w.WriteString("\r\n" + body)
+// look finds out whether the part has 8-bit characters.
+func (p *part) look() error {
+	var seen eightBits
+	w := &writer{Writer: bufio.NewWriter(&seen), utf8: p.utf8}
+	if err := p.write(w); err != nil {
+		return err
 	}
-	part("Notification", "text/plain; charset="+pick(w.utf8, "utf-8", "us-ascii"), text)
-	part("Delivery report", "message/"+pick(w.utf8, "global-delivery-status", "delivery-status"), status)
-	part(pick(r.full(), "Message", "Message header"), r.originalType(), string(original))
-	w.WriteString("\r\n--" + boundary + "--\r\n")
-	return w.Bytes()
+	w.Flush()
+	p.eightbit = bool(seen)
+	return nil
+}
+
+func (p *part) encode(w *writer, boundary string) error {
+	w.WriteString("\r\n--" + boundary + "\r\n")
+	w.field("Content-Description", p.title)
+	w.field("Content-Type", p.kind)
+	if p.eightbit {
+		w.field("Content-Transfer-Encoding", "8bit")
+	}
+	w.WriteString("\r\n")
+	w.utf8 = p.utf8
+	return p.write(w)
+}
+
+func (r *Report) parts() [3]part {
+	text := part{title: "Notification", write: r.text, utf8: r.charset() == "utf-8"}
+	text.kind = "text/plain; charset=" + r.charset()
+	status := part{title: "Delivery report", kind: "message/delivery-status", write: r.status}
+	if r.IsUTF8() {
+		status.kind, status.utf8 = "message/global-delivery-status", true
+	}
+	original := part{title: "Message header", kind: "text/rfc822-headers", write: r.original}
+	if r.full() {
+		original.title, original.kind = "Message", "message/rfc822"
+	}
+	if r.UTF8 && !ascii(string(r.Message.Header.Bytes())) {
+		// RFC 6532, section 3.7, lets it travel in any envelope.
+		original.kind = pick(r.full(), "message/global", "message/global-headers")
+	}
+	return [3]part{text, status, original}
 }
 
 func (r *Report) header(w *writer, boundary string, eightbit bool) {
 	w.field("Date", r.date().Format(time.RFC1123Z))
-	w.field("From", "Mail Delivery System <MAILER-DAEMON@"+r.host()+">")
-	w.field("Subject", r.subject())
-	if r.To == "" {
-		w.field("To", "undisclosed-recipients:;")
-	} else {
-		w.field("To", r.To)
-	}
+	w.field("From", r.from())
+	w.field("Subject", encoded(r.subject()))
+	w.field("To", pick(r.To == "", "undisclosed-recipients:;", r.To))
 	// RFC 3834, section 5: a copy for the postmaster answers nobody.
 	w.field("Auto-Submitted", pick(r.Postmaster, "auto-generated", "auto-replied"))
 	w.field("Message-ID", "<"+rand.Text()+"@"+r.host()+">")
+	if id := r.thread(); id != "" {
+		w.field("In-Reply-To", id)
+		w.field("References", id)
+	}
 	w.field("MIME-Version", "1.0")
 	if eightbit {
 		w.field("Content-Transfer-Encoding", "8bit")
 	}
 	w.WriteString("Content-Type: multipart/report; report-type=" +
-		pick(w.utf8, "global-delivery-status", "delivery-status") + ";\r\n boundary=\"" + boundary + "\"\r\n")
+		pick(r.IsUTF8(), "global-delivery-status", "delivery-status") + ";\r\n boundary=\"" + boundary + "\"\r\n")
 	w.WriteString("\r\nThis is a delivery status notification in MIME format.\r\n")
 }
 
-// original returns the last part's body.
-func (r *Report) original() ([]byte, error) {
-	if !r.full() {
-		return cut(r.Message.Header, r.limit()), nil
+// thread returns the Message-ID of the message, when the report is to be a reply
+// to it and the ID is one (RFC 5322, section 3.6.4).
+func (r *Report) thread() string {
+	if !r.Threaded {
+		return ""
 	}
-	var b bytes.Buffer
-	b.Grow(int(r.Message.Size()))
-	body, err := r.Message.Open()
-	if err != nil {
-		return nil, err
+	id, _ := r.Message.Header.Get("Message-ID")
+	if len(id) > 250 || !strings.HasPrefix(id, "<") || strings.IndexByte(id, '>') != len(id)-1 ||
+		!strings.Contains(id, "@") || strings.ContainsAny(id[1:], "< \t") || !ascii(id) && !r.IsUTF8() {
+		return ""
 	}
-	defer body.Close()
-	_, err = io.Copy(&b, body)
-	return b.Bytes(), err
+	return id
 }
 
-// cut returns the first fields of h that fit into limit bytes.
-func cut(h *mtakit.Header, limit int64) []byte {
-	var b []byte
-	for _, f := range h.All() {
-		if int64(len(b)+len(f.Raw())) > limit {
-			break
+// original writes the message, or its header.
+func (r *Report) original(w *writer) error {
+	if !r.full() {
+		left := r.limit()
+		for _, f := range r.Message.Header.All() {
+			if left -= int64(len(f.Raw())); left < 0 {
+				break
+			}
+			w.Write(f.Raw())
 		}
-		b = append(b, f.Raw()...)
+		return nil
 	}
-	return b
+	body, err := r.Message.Open()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrMessage, err)
+	}
+	defer body.Close()
+	if _, err := io.Copy(w.Writer, reading{body}); err != nil {
+		return fmt.Errorf("returning the message: %w", err)
+	}
+	return nil
+}
+
+// reading marks the errors of reading, which are not those of writing.
+type reading struct{ io.Reader }
+
+func (r reading) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("%w: %w", ErrMessage, err)
+	}
+	return n, err
 }
 
 func (r *Report) full() bool {
 	return r.Kind == Failure && !r.HeaderOnly && r.Message.Size() <= r.limit()
-}
-
-func (r *Report) originalType() string {
-	if r.full() {
-		return "message/" + pick(r.IsUTF8(), "global", "rfc822")
-	}
-	return pick(r.IsUTF8(), "message/global-headers", "text/rfc822-headers")
 }
 
 func (r *Report) limit() int64 {

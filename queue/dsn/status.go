@@ -12,11 +12,10 @@ import (
 
 // status returns the part for programs: fields of the message, and a block of
 // fields for each recipient (RFC 3464, sections 2.2 and 2.3).
-func (r *Report) status() string {
-	w := &writer{utf8: r.IsUTF8()}
+func (r *Report) status(w *writer) error {
 	w.field("Reporting-MTA", "dns; "+r.host())
 	if r.EnvelopeID != "" {
-		w.field("Original-Envelope-Id", xtext(r.EnvelopeID))
+		w.field("Original-Envelope-Id", r.EnvelopeID)
 	}
 	if r.ID != "" {
 		w.field("X-Mtakit-Queue-ID", r.ID)
@@ -29,7 +28,7 @@ func (r *Report) status() string {
 		w.WriteString("\r\n")
 		r.recipient(w, &r.Recipients[i])
 	}
-	return w.String()
+	return nil
 }
 
 func (r *Report) recipient(w *writer, p *Recipient) {
@@ -46,7 +45,7 @@ func (r *Report) recipient(w *writer, p *Recipient) {
 		w.field("Remote-MTA", "dns; "+host(p.Result.Remote))
 	}
 	if code := diagnostic(p); code != "" {
-		w.field("Diagnostic-Code", code)
+		w.field("Diagnostic-Code", r.short(code))
 	}
 	if r.Kind == Delay && !r.RetryUntil.IsZero() {
 		w.field("Will-Retry-Until", r.RetryUntil.Format(time.RFC1123Z))
@@ -55,8 +54,10 @@ func (r *Report) recipient(w *writer, p *Recipient) {
 
 func (r *Report) action(o mtakit.Outcome) string {
 	switch {
-	case r.Kind == Delay:
+	case r.Kind == Delay, o == mtakit.Deferred && r.Kind != Failure:
 		return "delayed"
+	case r.Kind == Verify: // Postfix's words; RFC 3464 has none
+		return pick(o == mtakit.Bounced, "undeliverable", "deliverable")
 	case r.Kind == Success && (o == mtakit.Relayed || o == mtakit.Expanded):
 		return o.String()
 	case r.Kind == Success:

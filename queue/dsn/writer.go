@@ -1,8 +1,9 @@
 package dsn
 
 import (
-	"bytes"
+	"bufio"
 	"fmt"
+	"mime"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -15,10 +16,19 @@ const (
 	lineLimit = 900
 )
 
-// writer writes lines and fields in which no text can end the line.
+// writer writes lines and fields in which no text can end the line. Its errors
+// are kept until Flush.
 type writer struct {
-	bytes.Buffer
+	*bufio.Writer
 	utf8 bool
+}
+
+// eightBits is a Writer that only notes whether it was given any.
+type eightBits bool
+
+func (e *eightBits) Write(p []byte) (int, error) {
+	*e = *e || eightBits(!ascii(string(p)))
+	return len(p), nil
 }
 
 // field writes "Name: value", folded.
@@ -28,6 +38,27 @@ func (w *writer) field(name, value string) {
 
 // line writes a line of text, wrapped.
 func (w *writer) line(text string) { w.fold(text, "\r\n") }
+
+// asIs writes a line of text that may be in any charset with ASCII in it.
+func (w *writer) asIs(text string) {
+	if w.utf8 {
+		text = strings.ToValidUTF8(text, "?")
+	}
+	b := []byte(text)
+	for i, c := range b {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			b[i] = ' '
+		}
+	}
+	for len(b) > lineLimit {
+		n := runeStart(string(b[:lineLimit+1]), lineLimit)
+		w.Write(b[:n])
+		w.WriteString("\r\n")
+		b = b[n:]
+	}
+	w.Write(b)
+	w.WriteString("\r\n")
+}
 
 func (w *writer) fold(s, indent string) {
 	width := 0
@@ -72,6 +103,9 @@ func clean(s string, utf8Allowed bool) string {
 	}, s)
 }
 
+// encoded is a text for a field (RFC 2047).
+func encoded(s string) string { return mime.QEncoding.Encode("utf-8", clean(s, true)) }
+
 // address returns "rfc822; user@example.org", or the form of RFC 6533, section
 // 3, for an address that is not ASCII.
 func (w *writer) address(kind, s string) string {
@@ -96,19 +130,6 @@ func unitext(s string) string {
 			fmt.Fprintf(&b, `\x{%02X}`, c)
 		} else {
 			b.WriteRune(c)
-		}
-	}
-	return b.String()
-}
-
-// xtext is that of RFC 3461, section 4.
-func xtext(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; c > '~' || c <= ' ' || c == '+' || c == '=' {
-			fmt.Fprintf(&b, "+%02X", c)
-		} else {
-			b.WriteByte(c)
 		}
 	}
 	return b.String()
