@@ -57,6 +57,8 @@
 //
 // Null senders: mail from <> is never returned. It is dropped, with an event, or
 // the Postmaster is told; what goes to the Postmaster is never returned at all.
+// Notify says what else he hears of. The notices that strangers can bring about
+// are bounded in number: 20 of a class in an hour.
 //
 // # The states of a message
 //
@@ -101,6 +103,5 @@
 //
 // The manager is alone with its spool: tools change messages through Hold,
 // Release, Remove, Retry and Flush. How often a message made an agent panic, and
-// what is known of destinations, is forgotten at a restart. Notifications come in
-// one language and one form.
+// what is known of destinations, is forgotten at a restart.
 package queue

@@ -62,6 +62,9 @@ func (r *run) finish() {
 		r.m.accepted(id, accept[i])
 	}
 	r.m.retire(r, c, now)
+	if c.Hold != "" && r.panic != "" {
+		r.m.tell(r.m.recordCtx, NotifySoftware, "queue: message "+r.stored.ID+" is on hold", c.Hold+"\n")
+	}
 }
 
 // reason is a result in words.

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/queue/dsn"
 )
 
 // Manager keeps messages moving: it takes them, has them delivered, tries
@@ -62,9 +64,21 @@ type Manager struct {
 	// BounceSizeLimit is how many bytes of a message are returned to its sender;
 	// zero means 50000.
 	BounceSizeLimit int64
-	// Postmaster is told of notifications that cannot be delivered, by mail from
-	// DoubleBounceSender. "" means nobody.
+	// Templates are the subjects and texts of notifications; zero means those of
+	// queue/dsn.
+	Templates dsn.Templates
+	// ThreadedBounces makes notifications replies to the message that they are
+	// about, so that they are shown below it; false means that they stand alone.
+	ThreadedBounces bool
+	// Postmaster is told of Notify, by mail from DoubleBounceSender. "" means
+	// nobody.
 	Postmaster string
+	// Notify is what the Postmaster is told of; zero means notifications that
+	// cannot be delivered, and sessions that had trouble with our disk or with us.
+	Notify Classes
+	// NoticeTo has those who are told of a class in place of the Postmaster, each
+	// under its one class; nil means nobody is.
+	NoticeTo map[Classes]string
 	// DoubleBounceSender is a sender whose mail is never returned; "" means
 	// "double-bounce@" and Hostname.
 	DoubleBounceSender string
@@ -102,7 +116,9 @@ type Manager struct {
 	unsettled waitingHeap
 	settling  int          // deliveries that record results and have left the line
 	tasks     fifo[func()] // for helpers
-	helpers   int
+	// allowances bound the notices of each class, by its bit.
+	allowances [len(classNames)]allowance
+	helpers    int
 }
 
 // Senders says whether the sender of a message is one of our own.
@@ -208,6 +224,11 @@ func (m *Manager) hostname() string { return cmp.Or(m.Hostname, "localhost") }
 
 func (m *Manager) doubleBounceSender() string {
 	return cmp.Or(m.DoubleBounceSender, "double-bounce@"+m.hostname())
+}
+
+// isDoubleBounce reports whether nobody is ever told of what becomes of a message.
+func (m *Manager) isDoubleBounce(e *mtakit.Envelope) bool {
+	return strings.EqualFold(e.Sender, m.doubleBounceSender())
 }
 
 // now returns the time since the start, by a clock that does not jump.

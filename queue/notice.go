@@ -1,7 +1,10 @@
 package queue
 
 import (
+	"context"
 	"errors"
+	"io"
+	"slices"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -24,36 +27,21 @@ func (t telling) undo(r *run) telling {
 	return telling{}
 }
 
-// notices writes the notifications that the end of a run calls for: one for all
-// that failed, one for all whose success was to be told, one for the delay. On
-// an error there is none of them.
+// notices writes the notifications that the end of a run calls for: to the
+// sender one for all that failed, one for all whose success was to be told, one
+// for the delay, and copies of the first and the last to whom the postmaster's
+// Notify names. On an error there is none of them.
 func (r *run) notices(now time.Time, order order) (accept []Accept, told telling, err error) {
 	if order == orderRemove {
 		return nil, telling{}, nil
 	}
-	var failed, succeeded, waiting []int
-	for i := range r.stored.Marks {
-		mark := &r.stored.Marks[i]
-		switch {
-		case mark.State == Failed && mark.Result.Outcome == mtakit.Bounced:
-			failed = append(failed, i)
-		case mark.State == Failed:
-			succeeded = append(succeeded, i)
-		case mark.State == Pending && r.wants(i, smtp.DSNNotifyDelayed):
-			waiting = append(waiting, i)
-		}
+	f := r.fates(now)
+	if order == orderRequeue {
+		f.delayed = nil
 	}
-	if order == orderRequeue || !r.m.warns(r.stored, now) {
-		waiting = nil
-	}
-	for _, n := range []struct {
-		kind  dsn.Kind
-		index []int
-	}{{dsn.Failure, failed}, {dsn.Success, succeeded}, {dsn.Delay, waiting}} {
-		if len(n.index) == 0 {
-			continue
-		}
-		a, err := r.notice(n.kind, n.index, now)
+	told.index = slices.Concat(f.failed, f.succeeded)
+	for _, report := range r.reports(f, now) {
+		a, err := r.notice(report)
 		if err != nil {
 			for _, a := range accept {
 				r.m.unreserve(a)
@@ -62,59 +50,124 @@ func (r *run) notices(now time.Time, order order) (accept []Accept, told telling
 			return nil, telling{}, err
 		}
 		accept = append(accept, a)
+		told.warned = told.warned || report.Kind == dsn.Delay
 	}
-	return accept, telling{append(failed, succeeded...), len(waiting) > 0}, nil
+	return accept, told, nil
+}
+
+// fates are the recipients of whom somebody is to be told.
+type fates struct {
+	failed, succeeded, delayed []int
+	warn                       bool // tell the sender of the delayed ones
+}
+
+func (r *run) fates(now time.Time) (f fates) {
+	due := r.m.warningDue(r.stored, now)
+	f.warn = due && r.m.warns(r.stored.Envelope)
+	due = due && (f.warn || r.m.noticeTo(NotifyDelay) != "")
+	for i := range r.stored.Marks {
+		mark := &r.stored.Marks[i]
+		switch {
+		case mark.State == Failed && mark.Result.Outcome == mtakit.Bounced:
+			f.failed = append(f.failed, i)
+		case mark.State == Failed:
+			f.succeeded = append(f.succeeded, i)
+		case mark.State == Pending && due:
+			f.delayed = append(f.delayed, i)
+		}
+	}
+	return f
+}
+
+// reports returns the reports that tell of f.
+func (r *run) reports(f fates, now time.Time) (reports []*dsn.Report) {
+	add := func(kind dsn.Kind, index []int, to string, postmaster bool) {
+		if len(index) > 0 && (to != "" || !postmaster) {
+			reports = append(reports, r.report(kind, index, to, postmaster, now))
+		}
+	}
+	e := r.stored.Envelope
+	if e.Sender == "" {
+		// A double bounce: nobody but the postmaster is left.
+		add(dsn.Failure, f.failed, r.m.noticeTo(Notify2Bounce), true)
+		return reports
+	}
+	add(dsn.Failure, r.wanted(f.failed, smtp.DSNNotifyFailure), e.Sender, false)
+	add(dsn.Failure, f.failed, r.m.noticeTo(NotifyBounce), true)
+	add(dsn.Success, f.succeeded, e.Sender, false)
+	if f.warn {
+		add(dsn.Delay, r.wanted(f.delayed, smtp.DSNNotifyDelayed), e.Sender, false)
+	}
+	add(dsn.Delay, f.delayed, r.m.noticeTo(NotifyDelay), true)
+	return reports
+}
+
+// wanted returns those of index whose sender wants to be told.
+func (r *run) wanted(index []int, what smtp.DSNNotify) (some []int) {
+	for _, i := range index {
+		if r.wants(i, what) {
+			some = append(some, i)
+		}
+	}
+	return some
 }
 
 // notice writes one notification into a draft of the spool. It has the null
-// sender, so that nothing ever answers it (RFC 5321, section 4.5.5).
-func (r *run) notice(kind dsn.Kind, index []int, now time.Time) (Accept, error) {
-	report := r.report(kind, index, now)
-	d, eightbit, err := r.m.write(report)
+// sender, so that nothing ever answers it (RFC 5321, section 4.5.5); the
+// postmaster's has one whose mail is never returned.
+func (r *run) notice(report *dsn.Report) (Accept, error) {
+	d, eightbit, err := r.m.write(r.m.recordCtx, report)
 	if errors.Is(err, dsn.ErrMessage) {
 		// The body cannot be read, which is no reason to leave the sender without
 		// an answer.
 		r.m.log().Error("returning a message", "id", r.stored.ID, "error", err)
 		report.HeaderOnly = true
-		d, eightbit, err = r.m.write(report)
+		d, eightbit, err = r.m.write(r.m.recordCtx, report)
 	}
 	if err != nil {
 		return Accept{}, err
 	}
-	e := &mtakit.Envelope{Arrival: now, Recipients: []mtakit.Recipient{{Address: report.To}}}
-	e.Options.UTF8 = report.IsUTF8()
-	if eightbit {
-		e.Options.Body = smtp.Body8BitMIME
-	}
+	e := &mtakit.Envelope{Arrival: report.Date, Recipients: []mtakit.Recipient{{Address: report.To}}}
+	e.Options = bodyOptions(eightbit, report.IsUTF8())
 	if report.Postmaster {
 		e.Sender = r.m.doubleBounceSender()
 	}
 	return r.m.accept(d, e, nil), nil
 }
 
+// encoder is a dsn.Report or dsn.Notice.
+type encoder interface {
+	Encode(w io.Writer) (eightbit bool, err error)
+}
+
 // write writes a notification into a draft.
-func (m *Manager) write(report *dsn.Report) (d mtakit.Draft, eightbit bool, err error) {
-	if d, err = m.Spool.Begin(m.recordCtx, 0); err != nil {
+func (m *Manager) write(ctx context.Context, notification encoder) (d mtakit.Draft, eightbit bool, err error) {
+	if d, err = m.Spool.Begin(ctx, 0); err != nil {
 		return nil, false, err
 	}
-	if eightbit, err = report.Encode(d); err != nil {
+	if eightbit, err = notification.Encode(d); err != nil {
 		_ = d.Discard()
 		return nil, false, err
 	}
 	return d, eightbit, nil
 }
 
-func (r *run) report(kind dsn.Kind, index []int, now time.Time) *dsn.Report {
+func bodyOptions(eightbit, utf8 bool) (o smtp.MailOptions) {
+	if eightbit {
+		o.Body = smtp.Body8BitMIME
+	}
+	o.UTF8 = utf8
+	return o
+}
+
+func (r *run) report(kind dsn.Kind, index []int, to string, postmaster bool, now time.Time) *dsn.Report {
 	e := r.stored.Envelope
 	report := &dsn.Report{
-		Kind: kind, Hostname: r.m.hostname(), To: e.Sender, ID: r.stored.ID, Sender: e.Sender,
+		Kind: kind, Hostname: r.m.hostname(), To: to, Postmaster: postmaster, ID: r.stored.ID, Sender: e.Sender,
 		EnvelopeID: e.Options.EnvelopeID, Arrival: e.Arrival, Date: now, RetryUntil: born(e).Add(r.m.lifetime(e)),
-		Message: r.stored.Message, HeaderOnly: e.Options.Return == smtp.DSNReturnHeaders,
-		Limit: r.m.BounceSizeLimit, UTF8: e.Options.UTF8, Recipients: make([]dsn.Recipient, len(index)),
-	}
-	if e.Sender == "" {
-		// A double bounce: nobody but the postmaster is left.
-		report.To, report.Postmaster = r.m.Postmaster, true
+		Message: r.stored.Message, HeaderOnly: e.Options.Return == smtp.DSNReturnHeaders || postmaster && e.Sender != "",
+		Limit: r.m.BounceSizeLimit, UTF8: e.Options.UTF8, Threaded: r.m.ThreadedBounces,
+		Templates: r.m.Templates, Params: r.m.templateParams(), Recipients: make([]dsn.Recipient, len(index)),
 	}
 	for n, i := range index {
 		p := &e.Recipients[i]
@@ -124,4 +177,29 @@ func (r *run) report(kind dsn.Kind, index []int, now time.Time) *dsn.Report {
 		}
 	}
 	return report
+}
+
+// warningDue reports whether it is time to tell somebody that the message waits.
+func (m *Manager) warningDue(s *Stored, now time.Time) bool {
+	e := s.Envelope
+	return m.WarningAfter > 0 && !s.Warned && now.Sub(born(e)) >= m.WarningAfter && e.Sender != "" && !m.isDoubleBounce(e)
+}
+
+// warns reports whether the sender is told that the message waits.
+func (m *Manager) warns(e *mtakit.Envelope) bool {
+	if m.WarnSenders != nil {
+		return m.WarnSenders.Ours(e)
+	}
+	return e.Client.Login != "" || !e.Client.Addr.IsValid()
+}
+
+// templateParams are what templates may name of our settings.
+func (m *Manager) templateParams() dsn.Params {
+	if m.Templates == (dsn.Templates{}) {
+		return nil
+	}
+	p := dsn.Params{"mail_name": "mtakit"}
+	p.SetDuration("delay_warning_time", m.WarningAfter)
+	p.SetDuration("maximal_queue_lifetime", m.lifetime(&mtakit.Envelope{Sender: "somebody"}))
+	return p
 }

@@ -83,4 +83,5 @@ func (m *Manager) resume(found Entry) time.Duration {
 func (m *Manager) corrupt(err *CorruptError) {
 	m.log().Error("message is corrupt", "id", err.ID, "path", err.Path, "reason", err.Reason)
 	m.observe(mtakit.Event{Kind: mtakit.EventCorrupt, ID: err.ID, Err: err, Reason: err.Reason})
+	m.tell(m.recordCtx, NotifyData, "queue: message "+err.ID+" is damaged", err.Error()+"\n")
 }

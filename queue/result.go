@@ -74,7 +74,7 @@ func (r *run) state(i int, result mtakit.Result) State {
 	switch {
 	case result.Outcome == mtakit.Deferred:
 		return Pending
-	case result.Outcome == mtakit.Bounced && r.wants(i, smtp.DSNNotifyFailure):
+	case result.Outcome == mtakit.Bounced && (r.wants(i, smtp.DSNNotifyFailure) || r.copied()):
 		return Failed
 	case result.Outcome != mtakit.Bounced && r.wantsSuccess(i, result):
 		return Failed
@@ -82,14 +82,21 @@ func (r *run) state(i int, result mtakit.Result) State {
 	return Done
 }
 
-// wants reports whether somebody is to be told of a failure or delay. Without
-// NOTIFY both are told (RFC 3461, section 4.1).
+// copied reports whether the postmaster has a copy of each notification of a
+// failure, which the sender's NOTIFY does not concern.
+func (r *run) copied() bool {
+	e := r.stored.Envelope
+	return e.Sender != "" && !r.m.isDoubleBounce(e) && r.m.noticeTo(NotifyBounce) != ""
+}
+
+// wants reports whether somebody is to be told of a failure, or the sender of a
+// delay. Without NOTIFY he is told of both (RFC 3461, section 4.1).
 func (r *run) wants(i int, what smtp.DSNNotify) bool {
 	e := r.stored.Envelope
 	if e.Sender == "" {
-		return what == smtp.DSNNotifyFailure && r.m.Postmaster != ""
+		return what == smtp.DSNNotifyFailure && r.m.noticeTo(Notify2Bounce) != ""
 	}
-	if e.Sender == r.m.doubleBounceSender() {
+	if r.m.isDoubleBounce(e) {
 		return false
 	}
 	notify := e.Recipients[i].Options.Notify
@@ -99,6 +106,6 @@ func (r *run) wants(i int, what smtp.DSNNotify) bool {
 // wantsSuccess is false when the next server took over the duty to tell.
 func (r *run) wantsSuccess(i int, result mtakit.Result) bool {
 	e := r.stored.Envelope
-	return e.Sender != "" && !(result.Outcome == mtakit.Relayed && result.DSN) &&
+	return e.Sender != "" && !r.m.isDoubleBounce(e) && !(result.Outcome == mtakit.Relayed && result.DSN) &&
 		slices.Contains(e.Recipients[i].Options.Notify, smtp.DSNNotifySuccess)
 }

@@ -56,15 +56,3 @@ func (m *Manager) retry(e *mtakit.Envelope, now time.Time) time.Duration {
 func (m *Manager) expired(e *mtakit.Envelope, now time.Time) bool {
 	return now.Sub(born(e)) >= m.lifetime(e)
 }
-
-// warns reports whether the sender is to be told now that the message waits.
-func (m *Manager) warns(s *Stored, now time.Time) bool {
-	e := s.Envelope
-	if m.WarningAfter <= 0 || s.Warned || e.Sender == "" || now.Sub(born(e)) < m.WarningAfter {
-		return false
-	}
-	if m.WarnSenders != nil {
-		return m.WarnSenders.Ours(e)
-	}
-	return e.Client.Login != "" || !e.Client.Addr.IsValid()
-}
