@@ -30,13 +30,20 @@ func (d *draft) Commit(ctx context.Context, env *mtakit.Envelope, msg *mtakit.Me
 	if e.Arrival.IsZero() {
 		e.Arrival = time.Now()
 	}
-	a := d.m.accept(d.Draft, &e, msg)
-	ids, err := d.m.Spool.Commit(ctx, []Accept{a}, nil)
+	return d.m.commitOne(ctx, d.m.accept(d.Draft, &e, msg), nil)
+}
+
+// commitOne has the spool accept one message.
+func (m *Manager) commitOne(ctx context.Context, a Accept, results Results) (string, error) {
+	ids, err := m.Spool.Commit(ctx, []Accept{a}, nil)
 	if err != nil {
-		d.m.unreserve(a)
+		m.unreserve(a)
 		return "", err
 	}
-	d.m.accepted(ids[0], a)
+	if results != nil {
+		m.watch(ids[0], a.Envelope, results)
+	}
+	m.accepted(ids[0], a)
 	return ids[0], nil
 }
 
@@ -83,6 +90,7 @@ func (m *Manager) accepted(id string, a Accept) {
 	m.observeAccepted(id, a)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.receipts.add(id, a.Key)
 	switch {
 	case a.Envelope.Hold != "":
 		return

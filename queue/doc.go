@@ -82,7 +82,8 @@
 //     message (6) or defers it with its next time (7). If there is no room for
 //     the notification, the results alone are recorded, and it is tried at the
 //     end of the next run.
-//  6. Gone.
+//  6. Gone. One that was submitted with a key stays for Retention as a receipt:
+//     without pending recipients, in deferred, and never active again.
 //  7. Deferred, until its time has come: then 3.
 //  8. Held, until somebody releases it: then 3. A message over which an agent
 //     panicked three times gets here.
@@ -98,6 +99,9 @@
 //  3. Call Serve in a goroutine of its own, and give the Manager to whatever
 //     receives mail: smtpserver.Intake, a Maildrop.
 //  4. Call Shutdown, and then close the spool.
+//
+// A program's own mail goes in by Submit: once for each key, at the time that
+// the envelope says, with Cancel and Result for later.
 //
 // # Caveats
 //

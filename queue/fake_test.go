@@ -114,7 +114,7 @@ func (s *spool) accept(a queue.Accept) string {
 	e := a.Envelope.Clone()
 	s.stored[id] = &queue.Stored{
 		Entry: queue.Entry{ID: id, Queue: "incoming", Sender: e.Sender, Size: m.Size(), Pending: len(e.Recipients),
-			Arrival: e.Arrival, Next: a.Next, Attempts: a.Attempts, Hold: e.Hold},
+			Arrival: e.Arrival, Next: a.Next, Attempts: a.Attempts, Hold: e.Hold, Key: a.Key},
 		Envelope: e, Message: m, Marks: make([]queue.Mark, len(e.Recipients)),
 	}
 	for i := range s.stored[id].Marks {

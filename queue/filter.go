@@ -4,14 +4,17 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 
 	"github.com/mtakit/mtakit"
 )
 
 // Filter looks at a submission before it is accepted, and may change env and m.
-// An error, a panic, or a Reject with a 4xx reply leaves the file for the next look. A
-// chain of the filter package is one, and so is lookup/rewrite's Cleanup.
+// An error, a panic, or a Reject with a 4xx reply means that it is not accepted
+// now and may come again: Submit returns the error, and a Maildrop leaves the
+// file for the next look. A chain of the filter package is one, and so is
+// lookup/rewrite's Cleanup.
 type Filter interface {
 	Filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (mtakit.Verdict, error)
 }
@@ -24,17 +27,17 @@ func (f FilterFunc) Filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.
 	return f(ctx, env, m)
 }
 
-// filter asks the filter and does what it wants. keep is false for a message
-// that is to be thrown away.
-func (d *Maildrop) filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (keep bool, err error) {
-	if d.Filter == nil {
+// filtered asks a filter, which may be nil, and does what it wants. keep is
+// false for a message that is to be thrown away.
+func filtered(ctx context.Context, f Filter, log *slog.Logger, env *mtakit.Envelope, m *mtakit.Message) (keep bool, err error) {
+	if f == nil {
 		return true, nil
 	}
 	if m.Header.Cut() {
 		// Whoever fills what is looked at with fields would hide the others.
 		return false, fmt.Errorf("%w: the header is longer than %d bytes", ErrSubmission, mtakit.MaxHeader)
 	}
-	v, err := d.ask(ctx, env, m)
+	v, err := ask(ctx, f, log, env, m)
 	if err != nil {
 		return false, fmt.Errorf("filter: %w", err)
 	}
@@ -49,15 +52,15 @@ func (d *Maildrop) filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.M
 	return true, apply(v, env, m)
 }
 
-// ask calls the filter. A panic is an error: the file waits for the next look.
-func (d *Maildrop) ask(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (v mtakit.Verdict, err error) {
+// ask calls a filter. A panic is an error: the message may come again.
+func ask(ctx context.Context, f Filter, log *slog.Logger, env *mtakit.Envelope, m *mtakit.Message) (v mtakit.Verdict, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			d.log().Error("panic in a filter", "panic", p, "stack", string(debug.Stack()))
+			log.Error("panic in a filter", "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	return d.Filter.Filter(ctx, env, m)
+	return f.Filter(ctx, env, m)
 }
 
 // apply has the effects that stand beside a verdict.

@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mtakit/mtakit"
@@ -16,10 +17,7 @@ const panicLimit = 3
 // goroutine that has set writing calls it, after the last delivery.
 func (r *run) finish() {
 	now := time.Now()
-	r.mu.Lock()
-	order, reason := r.order, r.reason
-	r.ending = true
-	r.mu.Unlock()
+	order, reason := r.heed()
 	var anew []Accept
 	switch {
 	case order == orderExpire, order == orderNone && r.m.expired(r.stored.Envelope, now):
@@ -35,7 +33,7 @@ func (r *run) finish() {
 		r.m.discard(anew) // or who failed would never be told
 		anew, order = nil, order.postponed()
 	}
-	accept = append(accept, anew...)
+	accept, r.moved = append(accept, anew...), len(anew) > 0
 	c := r.conclude(now, told, order, reason)
 	ids, err := r.commitIDs(accept, c)
 	if err != nil && len(accept) > 0 {
@@ -54,10 +52,16 @@ func (r *run) finish() {
 		return
 	}
 	why := ""
-	if order == orderRequeue && c.Remove {
+	if order == orderRequeue && r.last {
 		why = requeuedAs(ids, anew)
 	}
 	r.announceAll(c, why)
+	switch {
+	case order == orderRequeue && r.moved:
+		r.m.moved(r.stored, ids[len(ids)-1], anew[0].Envelope)
+	case r.last:
+		r.end(order)
+	}
 	for i, id := range ids {
 		r.m.accepted(id, accept[i])
 	}
@@ -79,27 +83,42 @@ func reason(r *mtakit.Result) string {
 // told have been told and somebody has given an order.
 func (r *run) conclude(now time.Time, told telling, order order, hold string) Change {
 	c := Change{ID: r.stored.ID, Warned: told.warned}
-	open := false
 	for i := range told.index {
 		r.stored.Marks[told.index[i]].State = Notified
 	}
-	for i := range r.stored.Marks {
-		if s := r.stored.Marks[i].State; s == Pending || s == Failed {
-			open = true
-		}
-	}
-	if !open || order == orderRemove || order == orderRequeue {
+	r.last = order == orderRemove || order == orderRequeue || !unfinished(r.stored.Marks)
+	if r.last && (r.stored.Key == "" || order == orderRequeue && r.moved) {
 		return Change{ID: c.ID, Remove: true}
 	}
 	c.Requeue = order == orderRequeueLater
 	c.Marks, c.Results = r.split(told.index)
+	if r.last {
+		// What is removed has its mark from removal.
+		marks := slices.DeleteFunc(c.Marks, func(mark Mark) bool { return mark.State == Failed })
+		return r.m.ending(r.stored, append(marks, removal(r.stored.Marks)...), now)
+	}
 	c.Defer = true
 	c.Next = now.Add(r.m.retry(r.stored.Envelope, now))
+	if order == orderResume {
+		c.Next = now
+	}
 	c.Hold = hold
 	if c.Hold == "" {
 		c.Hold = r.countPanic()
 	}
 	return c
+}
+
+// end ends what an order has left of a message that is recorded to be over.
+func (r *run) end(o order) {
+	if o == orderRemove || o == orderRequeue {
+		r.mu.Lock()
+		for _, mark := range removal(r.stored.Marks) {
+			r.stored.Marks[mark.Recipient] = mark
+		}
+		r.mu.Unlock()
+	}
+	r.m.concluded(r.stored.ID)
 }
 
 // split returns the results to be recorded: those that end a recipient, and the
@@ -163,12 +182,13 @@ func (m *Manager) settleRest() {
 
 // retire takes a message out of the active queue.
 func (m *Manager) retire(r *run, c Change, now time.Time) {
+	defer r.leave()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := r.entry
 	e.run = nil
 	m.left()
-	if c.Remove || c.Hold != "" {
+	if r.last || c.Hold != "" {
 		delete(m.entries, e.id)
 		return
 	}

@@ -213,7 +213,7 @@ func (d *Maildrop) submit(ctx context.Context, r io.Reader, size int64, from ori
 	if n := cmp.Or(d.MaxHops, 50); m.Header.Count("Received") >= n {
 		return "", fmt.Errorf("%w: %d Received fields: the message is in a loop", ErrSubmission, n)
 	}
-	if keep, err := d.filter(ctx, env, m); err != nil || !keep {
+	if keep, err := filtered(ctx, d.Filter, d.log(), env, m); err != nil || !keep {
 		return "", err
 	}
 	// Filters see the message as it was submitted.
@@ -260,6 +260,9 @@ func (d *Maildrop) envelope(ctx context.Context, in *submission, from origin) (*
 	}
 	if in.attributes && !trusted(from.uid) {
 		return nil, fmt.Errorf("%w: attributes from user %d", ErrSubmission, from.uid)
+	}
+	if err := checkAttrs(env.Attrs); err != nil {
+		return nil, err
 	}
 	delete(env.Attrs, AttrUID)
 	if from.uid >= 0 {

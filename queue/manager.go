@@ -61,6 +61,10 @@ type Manager struct {
 	Limits     Limits
 	Transports map[string]Limits
 
+	// Retention is how long a message that was submitted with a key is remembered
+	// after its end; zero means 24 h.
+	Retention time.Duration
+
 	// BounceSizeLimit is how many bytes of a message are returned to its sender;
 	// zero means 50000.
 	BounceSizeLimit int64
@@ -100,11 +104,13 @@ type Manager struct {
 	start                 time.Time // of the clock that does not jump
 	wake                  chan struct{}
 	stop                  chan struct{} // closed when no more is to be started
+	read                  chan struct{} // closed when everything in the spool is known
 	done                  chan struct{} // closed when Serve has returned
 
 	group   sync.WaitGroup // everything that was started and touches the spool
 	idle    chan func()    // what a worker that waits is to do
 	working atomic.Int64   // recipients in work
+	watched atomic.Int64   // watchers
 
 	mu      sync.Mutex // guards what follows, and no I/O is done under it
 	phase   phase
@@ -114,7 +120,9 @@ type Manager struct {
 	line    line              // what waits for a delivery
 	// unsettled are active messages whose results could not be recorded.
 	unsettled waitingHeap
-	settling  int          // deliveries that record results and have left the line
+	settling  int // deliveries that record results and have left the line
+	receipts  receipts
+	watchers  map[string]*watcher
 	tasks     fifo[func()] // for helpers
 	// allowances bound the notices of each class, by its bit.
 	allowances [len(classNames)]allowance
@@ -209,6 +217,9 @@ func (m *Manager) setup() {
 		m.start = time.Now()
 		m.wake = make(chan struct{}, 1)
 		m.stop = make(chan struct{})
+		m.read = make(chan struct{})
+		m.receipts = newReceipts()
+		m.watchers = make(map[string]*watcher)
 		m.done = make(chan struct{})
 		m.idle = make(chan func())
 		m.entries = make(map[string]*entry)

@@ -48,6 +48,7 @@ func (m *Manager) announce(s *Stored, mark *Mark) {
 		kind = mtakit.EventBounced
 	}
 	m.observeResult(kind, s, mark)
+	m.pass(s, mark)
 	if m.Logger == nil || !m.Logger.Enabled(context.Background(), slog.LevelInfo) {
 		return
 	}
@@ -87,7 +88,7 @@ func (r *run) announceAll(c Change, why string) {
 	r.fresh = nil
 	e := mtakit.Event{ID: r.stored.ID, Sender: r.stored.Envelope.Sender, Size: r.stored.Size, Attrs: r.stored.Envelope.Attrs}
 	switch {
-	case c.Remove:
+	case r.last:
 		e.Kind, e.Reason = mtakit.EventRemoved, why
 	case c.Hold != "":
 		e.Kind, e.Reason = mtakit.EventHeld, c.Hold

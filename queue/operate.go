@@ -131,9 +131,21 @@ func (m *Manager) Hold(ctx context.Context, id, reason string) error {
 
 // Remove forgets a message, and nobody is told. When it is active, that takes
 // effect when the attempt ends. It is ErrNotFound when there is no such message.
+// One that was submitted with a key leaves its receipt, so that a late second
+// submission does not send it after all; to remove the receipt is to forget the
+// key.
 func (m *Manager) Remove(ctx context.Context, id string) error {
+	m.setup()
+	if r, ok := m.takeReceipt(id); ok {
+		m.removeReceipts([]*receipt{r})
+		return nil
+	}
+	if m.hasKey(id) {
+		return m.removeKeyed(ctx, id)
+	}
 	changed, err := m.change(ctx, id, orderRemove, Change{ID: id, Remove: true})
 	if changed {
+		m.concluded(id)
 		m.observe(mtakit.Event{Kind: mtakit.EventRemoved, ID: id})
 	}
 	return err
@@ -192,6 +204,8 @@ func (m *Manager) claim(id string) (*entry, *run, error) {
 	defer m.mu.Unlock()
 	e := m.entries[id]
 	switch {
+	case m.receipts.hasEnded(id):
+		return nil, nil, fmt.Errorf("%s has ended: %w", id, ErrNotFound)
 	case e == nil:
 		e = &entry{id: id, index: -1}
 		m.entries[id] = e

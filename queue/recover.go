@@ -12,7 +12,11 @@ import (
 func (m *Manager) readSpool() {
 	for {
 		err := m.readEntries()
-		if err == nil || m.deliverCtx.Err() != nil || m.draining() {
+		switch {
+		case m.deliverCtx.Err() != nil || m.draining():
+			return
+		case err == nil:
+			close(m.read)
 			return
 		}
 		m.log().Error("reading the spool", "error", err)
@@ -55,7 +59,7 @@ func (m *Manager) readEntries() error {
 func (m *Manager) recovered(found Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.entries[found.ID] != nil || found.Hold != "" {
+	if m.foundKey(&found) || m.entries[found.ID] != nil || found.Hold != "" {
 		return
 	}
 	e := &entry{id: found.ID, index: -1}

@@ -93,8 +93,7 @@ func (r *run) anew(recipients []mtakit.Recipient) (a Accept, keep bool, err erro
 	if err != nil {
 		return a, false, err
 	}
-	asks := Maildrop{Filter: r.m.Filter, Logger: r.m.Logger}
-	if keep, err = asks.filter(r.m.deliverCtx, env, msg); err != nil || !keep {
+	if keep, err = filtered(r.m.deliverCtx, r.m.Filter, r.m.log(), env, msg); err != nil || !keep {
 		return a, false, err
 	}
 	a = r.m.accept(d, env, msg)

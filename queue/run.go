@@ -32,6 +32,10 @@ type run struct {
 	order   order // what somebody wants done with the message
 	ending  bool  // too late for orders
 	reason  string
+	last    bool          // the message ends with this run,
+	moved   bool          // and goes on under another ID
+	over    chan struct{} // closed when the run is over, for who asked for it
+	isOver  bool
 	site    *destination // that all deferred recipients wait for
 	mixed   bool         // they wait for something else too
 }
@@ -46,6 +50,8 @@ const (
 	orderExpire
 	orderRequeue
 	orderRequeueLater // it could not be done at the end of this run
+	orderCancel       // remove it if nobody has got it,
+	orderResume       // which was found not to be so
 )
 
 // open makes a message active.
@@ -158,8 +164,9 @@ func (r *run) advance() {
 			r.writing = false
 			return
 		}
+		last := r.left == 0 && !unfinished(r.stored.Marks)
 		r.mu.Unlock()
-		err := r.record(marks)
+		err := r.record(marks, last)
 		r.mu.Lock()
 		if err != nil {
 			r.m.log().Error("recording results", "id", r.stored.ID, "error", err)
@@ -185,9 +192,25 @@ func (r *run) unrecorded() []Mark {
 	return marks
 }
 
-// record writes marks down, and tells of them.
-func (r *run) record(marks []Mark) error {
-	if err := r.commit(nil, Change{Marks: marks}); err != nil {
+// unfinished reports whether something is left to do for a recipient.
+func unfinished(marks []Mark) bool {
+	for i := range marks {
+		if s := marks[i].State; s == Pending || s == Failed {
+			return true
+		}
+	}
+	return false
+}
+
+// record writes marks down, and tells of them. The last ones of a message with a
+// key make it a receipt in the same step: a crash before the end of the run must
+// not shorten its life.
+func (r *run) record(marks []Mark, last bool) error {
+	c := Change{Marks: marks}
+	if last && r.stored.Key != "" {
+		c = r.m.ending(r.stored, marks, time.Now())
+	}
+	if err := r.commit(nil, c); err != nil {
 		return err
 	}
 	for i := range marks {
@@ -225,6 +248,7 @@ func (m *Manager) unopened(e *entry, err error) {
 		return
 	}
 	if isNotFound(err) {
+		m.vanished(e.id)
 		m.drop(e)
 		return
 	}

@@ -41,6 +41,7 @@ func (m *Manager) Serve(ctx context.Context) error {
 	}
 	m.phase = serving
 	m.group.Go(m.readSpool)
+	m.group.Go(m.sweep)
 	m.mu.Unlock()
 	m.loop(ctx)
 	if ctx.Err() != nil {
@@ -102,6 +103,7 @@ func (m *Manager) drain() phase {
 	switch m.phase {
 	case idle:
 		m.phase = closed
+		close(m.stop)
 	case serving:
 		m.phase = draining
 		close(m.stop)
