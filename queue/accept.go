@@ -61,7 +61,7 @@ func (m *Manager) accept(d mtakit.Draft, e *mtakit.Envelope, msg *mtakit.Message
 func (m *Manager) reserve() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.phase != serving || m.active >= m.activeLimit() || m.waiting.due(m.now()) {
+	if m.phase != serving || m.active >= m.activeLimit() || m.waiting.due() <= m.now() {
 		return false
 	}
 	m.active++
@@ -80,7 +80,7 @@ func (m *Manager) unreserve(a Accept) {
 // left counts a message out of the active queue. Under mu.
 func (m *Manager) left() {
 	m.active--
-	if m.waiting.due(m.now()) {
+	if m.waiting.due() <= m.now() {
 		m.kick()
 	}
 }
@@ -94,7 +94,7 @@ func (m *Manager) accepted(id string, a Accept) {
 	switch {
 	case a.Envelope.Hold != "":
 		return
-	case m.entries[id] != nil || m.phase != serving && a.Attempts > 0:
+	case m.knows(id) || m.phase != serving && a.Attempts > 0:
 		// It was found in the spool before its commit returned, or it stays there
 		// until the next start.
 		if a.Attempts > 0 {
@@ -102,14 +102,11 @@ func (m *Manager) accepted(id string, a Accept) {
 		}
 		return
 	}
-	e := &entry{id: id, index: -1}
-	m.entries[id] = e
 	if a.Attempts > 0 {
-		m.begin(e, true)
+		m.begin(waiter{id: id}, true)
 		return
 	}
-	m.waiting.wait(e, m.now()+max(time.Until(a.Envelope.NotBefore), 0))
-	m.kick()
+	m.park(waiter{id: id, due: m.in(time.Until(a.Envelope.NotBefore)), incoming: true})
 }
 
 func (m *Manager) observeAccepted(id string, a Accept) {

@@ -180,17 +180,7 @@ func (m *Manager) suspend(d *destination) {
 // before MinBackoff has passed since they were tried: a site that takes one
 // message and refuses the next must not keep them going round. Under mu.
 func (m *Manager) wakeSleepers(d *destination) {
-	n := 0
-	for e, since := range d.sleepers {
-		if n == wakeRate {
-			break
-		}
-		n++
-		delete(d.sleepers, e)
-		e.site = nil
-		m.waiting.wait(e, min(e.due, max(m.now(), since+m.minBackoff())))
-	}
-	if n > 0 {
+	if m.waiting.wake(m.waiting.site(d), wakeRate, m.now(), m.minBackoff()) > 0 {
 		m.kick()
 	}
 }

@@ -28,10 +28,6 @@ type destination struct {
 	dead                          bool
 	deadUntil                     time.Duration // by Manager.now
 	last                          mtakit.Result // why it is dead
-
-	// sleepers are the messages that wait for nothing but this site, and since
-	// when, by Manager.now.
-	sleepers map[*entry]time.Duration
 }
 
 // wakeRate is how many sleepers one success wakes. They come back at the pace
@@ -133,7 +129,7 @@ func (d *destination) reset() {
 
 // idle reports whether there is nothing to remember of the site.
 func (d *destination) idle() bool {
-	return d.busy == 0 && d.waiting() == 0 && !d.dead && !d.paused && len(d.sleepers) == 0
+	return d.busy == 0 && d.waiting() == 0 && !d.dead && !d.paused
 }
 
 // forget drops the destination if there is nothing to remember of it.

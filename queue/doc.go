@@ -10,8 +10,9 @@
 // # Strategies
 //
 // Leaky bucket: at most ActiveLimit messages are in memory. Of the others the
-// manager knows no more than the time at which they are due, and it opens none
-// before. At most RecipientLimit recipients are in work: a list is worked on in
+// manager knows no more than the time at which they are due and the site that
+// they wait for, 60 bytes each, and it opens none before. When more is due than
+// there is room for, new mail and old take turns. At most RecipientLimit recipients are in work: a list is worked on in
 // portions, each of which is half of what is free, and a message with up to 50
 // recipients is never kept waiting by that.
 //
@@ -50,7 +51,8 @@
 // Exponential backoff: a message waits as long as it is old, between MinBackoff
 // and MaxBackoff, and up to an eighth longer at random. What waits for nothing
 // but a site that was down need not wait for the end of that: each success
-// there wakes two such messages. Nothing comes back earlier than MinBackoff.
+// there wakes two such messages, also after a restart. Nothing comes back earlier
+// than MinBackoff.
 //
 // Expiry: after Lifetime the sender gets a notification, with the reason of the
 // last attempt. Long before, if asked for, one warning.
@@ -86,7 +88,7 @@
 //     without pending recipients, in deferred, and never active again.
 //  7. Deferred, until its time has come: then 3.
 //  8. Held, until somebody releases it: then 3. A message over which an agent
-//     panicked three times gets here.
+//     panicked three times gets here, and after a release three times later.
 //  9. Corrupt: moved out of the way by the spool, with the reason.
 //
 // A message may be delivered twice if the program is killed between the answer
@@ -106,6 +108,6 @@
 // # Caveats
 //
 // The manager is alone with its spool: tools change messages through Hold,
-// Release, Remove, Retry and Flush. How often a message made an agent panic, and
-// what is known of destinations, is forgotten at a restart.
+// Release, Remove, Retry and Flush. What is known of destinations is forgotten at
+// a restart.
 package queue

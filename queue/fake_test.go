@@ -143,10 +143,14 @@ func (s *spool) change(c queue.Change) {
 	if c.Release {
 		m.Hold, m.Queue = "", "deferred"
 	}
+	if c.Defer {
+		m.Site = c.Site
+	}
 	if c.Defer && m.Hold == "" {
 		m.Queue = "deferred"
 	}
 	m.Warned, m.Expire, m.Requeue = m.Warned || c.Warned, m.Expire || c.Expire, m.Requeue || c.Requeue
+	m.Panics = max(m.Panics, c.Panics)
 	m.Pending = 0
 	for i := range m.Marks {
 		if m.Marks[i].State == queue.Pending || m.Marks[i].State == queue.Failed {

@@ -103,9 +103,10 @@ func (r *run) conclude(now time.Time, told telling, order order, hold string) Ch
 		c.Next = now
 	}
 	c.Hold = hold
-	if c.Hold == "" {
-		c.Hold = r.countPanic()
+	if order == orderNone && r.site != nil && !r.mixed {
+		c.Site = siteName(r.site)
 	}
+	r.countPanic(&c)
 	return c
 }
 
@@ -141,17 +142,22 @@ func (r *run) split(told []int) (marks, results []Mark) {
 	return marks, results
 }
 
-// countPanic returns the reason to hold a message that makes agents panic.
-func (r *run) countPanic() string {
+// countPanic puts a message on hold that makes agents panic. When it has been
+// released, it is tried as often again.
+func (r *run) countPanic(c *Change) {
 	if r.panic == "" {
-		return ""
+		return
 	}
-	r.m.mu.Lock()
-	defer r.m.mu.Unlock()
-	if r.entry.panics++; r.entry.panics < panicLimit {
-		return ""
+	c.Panics = r.stored.Panics + 1
+	if c.Hold == "" && c.Panics%panicLimit == 0 {
+		c.Hold = fmt.Sprintf("after %d times: %s", c.Panics, r.panic)
 	}
-	return fmt.Sprintf("after %d times: %s", panicLimit, r.panic)
+}
+
+// unsettled is a run whose end is to be recorded later.
+type unsettled struct {
+	run *run
+	due time.Duration // by Manager.now
 }
 
 // unsettle keeps a run in memory whose end could not be recorded: forgetting it
@@ -163,7 +169,7 @@ func (m *Manager) unsettle(r *run, err error) {
 	r.mu.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.unsettled.wait(r.entry, m.now()+m.minBackoff()/4)
+	m.unsettled.push(unsettled{r, m.in(m.minBackoff() / 4)})
 	m.kick()
 }
 
@@ -171,12 +177,13 @@ func (m *Manager) unsettle(r *run, err error) {
 // else has ended.
 func (m *Manager) settleRest() {
 	m.mu.Lock()
-	rest := m.unsettled
-	m.unsettled = nil
+	var rest []*run
+	for m.unsettled.len() > 0 {
+		rest = append(rest, m.unsettled.pop().run)
+	}
 	m.mu.Unlock()
-	for _, e := range rest {
-		e.index = -1
-		e.run.finish()
+	for _, r := range rest {
+		r.finish()
 	}
 }
 
@@ -185,25 +192,12 @@ func (m *Manager) retire(r *run, c Change, now time.Time) {
 	defer r.leave()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := r.entry
-	e.run = nil
+	delete(m.entries, c.ID)
 	m.left()
 	if r.last || c.Hold != "" {
-		delete(m.entries, e.id)
 		return
 	}
-	m.waiting.wait(e, m.now()+c.Next.Sub(now))
-	if m.waiting[0] == e {
-		m.kick()
-	}
-	if r.site == nil || r.mixed {
-		return
-	}
-	d := r.site.transport.destination(r.site.key)
-	if d.sleepers == nil {
-		d.sleepers = make(map[*entry]time.Duration)
-	}
-	d.sleepers[e], e.site = m.now(), d
+	m.park(waiter{id: c.ID, due: m.in(c.Next.Sub(now)), site: m.waiting.siteNamed(c.Site), since: m.now()})
 }
 
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }

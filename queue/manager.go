@@ -114,13 +114,15 @@ type Manager struct {
 
 	mu      sync.Mutex // guards what follows, and no I/O is done under it
 	phase   phase
-	entries map[string]*entry // every message that is known, but those on hold
-	waiting waitingHeap       // the entries that are not active
+	waiting *waiting          // the messages that are not active
+	entries map[string]*entry // those that are, or are being made so or changed
 	active  int               // messages in the active queue, and places kept for some
 	line    line              // what waits for a delivery
-	// unsettled are active messages whose results could not be recorded.
-	unsettled waitingHeap
-	settling  int // deliveries that record results and have left the line
+	// unsettled are active messages whose results could not be recorded, in the
+	// order in which that is tried again.
+	unsettled fifo[unsettled]
+	flushed   bool // what is found in the spool at the start is due
+	settling  int  // deliveries that record results and have left the line
 	receipts  receipts
 	watchers  map[string]*watcher
 	tasks     fifo[func()] // for helpers
@@ -222,6 +224,7 @@ func (m *Manager) setup() {
 		m.watchers = make(map[string]*watcher)
 		m.done = make(chan struct{})
 		m.idle = make(chan func())
+		m.waiting = newWaiting()
 		m.entries = make(map[string]*entry)
 		m.line = line{limit: cmp.Or(m.Concurrency, 500), transports: make(map[string]*transport), now: m.now, kick: m.kick}
 	})
@@ -244,6 +247,12 @@ func (m *Manager) isDoubleBounce(e *mtakit.Envelope) bool {
 
 // now returns the time since the start, by a clock that does not jump.
 func (m *Manager) now() time.Duration { return time.Since(m.start) }
+
+// in returns the time, by now, at which wait has passed.
+func (m *Manager) in(wait time.Duration) time.Duration {
+	now := m.now()
+	return now + min(max(wait, 0), never-now)
+}
 
 func (m *Manager) log() *slog.Logger {
 	if m.Logger == nil {

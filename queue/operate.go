@@ -19,10 +19,8 @@ func (m *Manager) Flush(context.Context) error {
 	m.setup()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	// Entries leave the heap's order together, so it need not be mended.
-	for _, e := range m.waiting {
-		e.due = 0
-	}
+	m.waiting.hastenAll()
+	m.flushed = true
 	m.revive(func(*destination) bool { return true })
 	m.kick()
 	return nil
@@ -89,31 +87,47 @@ func inSite(domain, site string) bool {
 func (m *Manager) isWaiting(id string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.entries[id]
-	return e != nil && e.run == nil && e.index >= 0
+	return m.waiting.has(id)
 }
 
 // due makes a message due that waits.
 func (m *Manager) due(id string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.entries[id]
-	if e == nil || e.run != nil || e.index < 0 {
+	if !m.waiting.hasten(id) {
 		return false
 	}
-	m.waiting.wait(e, 0)
 	m.kick()
 	return true
 }
 
 // Retry makes one message due that waits. It is ErrNotFound when no such message
 // waits, because it is active, on hold or gone.
-func (m *Manager) Retry(_ context.Context, id string) error {
+func (m *Manager) Retry(ctx context.Context, id string) error {
 	m.setup()
-	if !m.due(id) {
+	if !m.due(id) && !m.unread(ctx, id) {
 		return fmt.Errorf("%s: %w", id, ErrNotFound)
 	}
 	return nil
+}
+
+// unread makes a message due that has not been found in the spool yet.
+func (m *Manager) unread(ctx context.Context, id string) bool {
+	m.mu.Lock()
+	known := m.wasRead() || m.knows(id)
+	m.mu.Unlock()
+	if known {
+		return false
+	}
+	if s, err := m.Spool.Open(ctx, id); err != nil || s.Hold != "" || s.Pending == 0 {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.knows(id) {
+		m.park(waiter{id: id})
+	}
+	return true
 }
 
 // Hold puts a message on hold. When it is active, that takes effect when the
@@ -207,41 +221,28 @@ func (m *Manager) claim(id string) (*entry, *run, error) {
 	case m.receipts.hasEnded(id):
 		return nil, nil, fmt.Errorf("%s has ended: %w", id, ErrNotFound)
 	case e == nil:
-		e = &entry{id: id, index: -1}
+		e = &entry{waiter: waiter{id: id}}
+		if w, ok := m.waiting.take(id); ok {
+			e.waiter = w
+		}
 		m.entries[id] = e
-	case e.run != nil:
-		return nil, e.run, nil
-	case e.index < 0:
+		return e, nil, nil
+	case e.run == nil:
 		return nil, nil, fmt.Errorf("%s: %w", id, ErrBusy)
-	default:
-		m.unsleep(e) // or a success there would schedule it meanwhile
-		m.waiting.take(e)
 	}
-	return e, nil, nil
+	return nil, e.run, nil
 }
 
 // unclaim gives back what claim took.
 func (m *Manager) unclaim(e *entry, c Change, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	delete(m.entries, e.id)
 	switch {
 	case isNotFound(err) || err == nil && (c.Remove || c.Hold != ""):
-		m.unsleep(e)
-		delete(m.entries, e.id)
 		return
 	case err == nil && c.Release:
 		e.due = m.now()
 	}
-	m.waiting.wait(e, e.due)
-	m.kick()
-}
-
-// unsleep takes an entry from its destination's sleepers. Under mu.
-func (m *Manager) unsleep(e *entry) {
-	if e.site == nil {
-		return
-	}
-	delete(e.site.sleepers, e)
-	m.forget(e.site)
-	e.site = nil
+	m.park(e.waiter)
 }

@@ -59,13 +59,41 @@ func (m *Manager) readEntries() error {
 func (m *Manager) recovered(found Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.foundKey(&found) || m.entries[found.ID] != nil || found.Hold != "" {
+	if m.foundKey(&found) || m.knows(found.ID) || found.Hold != "" {
 		return
 	}
-	e := &entry{id: found.ID, index: -1}
-	m.entries[e.id] = e
-	m.waiting.wait(e, m.now()+m.resume(found))
-	if m.waiting[0] == e {
+	tried := found.Attempts > 1 || found.Attempts == 1 && found.Queue == "deferred"
+	w := waiter{id: found.ID, due: m.in(m.resume(found)), incoming: !tried}
+	if m.flushed {
+		w.due = 0
+	}
+	if found.Queue == "deferred" {
+		// When it was tried last is not recorded: it has its rest from now on. What was
+		// cut off in an attempt may be what ended the program, and sleeps for no site.
+		w.site, w.since = m.waiting.siteNamed(found.Site), m.now()
+	}
+	m.park(w)
+}
+
+// wasRead reports whether all that was in the spool at the start is known.
+func (m *Manager) wasRead() bool {
+	select {
+	case <-m.read:
+		return true
+	default:
+		return false
+	}
+}
+
+// knows reports whether a message waits, is active, or is being changed. Under
+// mu.
+func (m *Manager) knows(id string) bool { return m.entries[id] != nil || m.waiting.has(id) }
+
+// park makes a message wait that is not known. Under mu.
+func (m *Manager) park(w waiter) {
+	first := w.due < m.waiting.due()
+	m.waiting.add(w)
+	if first {
 		m.kick()
 	}
 }

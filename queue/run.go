@@ -8,6 +8,12 @@ import (
 	"github.com/mtakit/mtakit"
 )
 
+// entry is a message that does not wait.
+type entry struct {
+	waiter      // what is to hold when it waits again
+	run    *run // nil while it is opened, or changed by an operator
+}
+
 // run is one attempt over a message: state 3 of the package's documentation,
 // from the moment it becomes active until all its recipients have a result and
 // those are recorded.
@@ -262,7 +268,6 @@ func (m *Manager) drop(e *entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.entries, e.id)
-	e.run = nil
 	m.left()
 }
 
@@ -270,8 +275,8 @@ func (m *Manager) drop(e *entry) {
 func (m *Manager) putBack(e *entry, wait time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e.run = nil
-	m.waiting.wait(e, m.now()+wait)
+	delete(m.entries, e.id)
+	e.due = m.in(wait)
+	m.park(e.waiter)
 	m.left()
-	m.kick()
 }

@@ -26,6 +26,10 @@ const cancelGrace = 10 * time.Second
 // helperLimit is how many messages are opened and routed at a time.
 const helperLimit = 128
 
+// activateRate is how many messages become active without a pause in which
+// others get at the manager.
+const activateRate = 256
+
 // idleWait is how long the loop sleeps when nothing is to come.
 const idleWait = time.Hour
 
@@ -151,30 +155,38 @@ func (m *Manager) activate() (wait time.Duration, ok bool) {
 	m.bury(now)
 	m.line.resume(now)
 	m.pump()
-	for m.unsettled.due(now) {
+	for m.unsettled.len() > 0 && m.unsettled.first().due <= now {
 		m.help(m.unsettled.pop().run.finish)
 	}
-	for m.waiting.due(now) && m.active < m.activeLimit() {
+	for range activateRate {
+		if m.active >= m.activeLimit() {
+			break
+		}
+		w, ok := m.waiting.pop(now)
+		if !ok {
+			break
+		}
 		m.active++
-		m.begin(m.waiting.pop(), false)
+		m.begin(w, false)
 	}
 	wait = idleWait
-	if len(m.waiting) > 0 && !m.waiting.due(now) { // else who leaves the active queue kicks
-		wait = min(wait, m.waiting[0].due-now)
+	if m.active < m.activeLimit() || m.waiting.due() > now { // else who leaves the active queue kicks
+		wait = min(wait, max(m.waiting.due()-now, 0))
 	}
 	if len(m.line.pauses) > 0 {
 		wait = min(wait, m.line.pauses[0].until-now)
 	}
-	if len(m.unsettled) > 0 {
-		wait = min(wait, m.unsettled[0].due-now)
+	if m.unsettled.len() > 0 {
+		wait = min(wait, m.unsettled.first().due-now)
 	}
 	return wait, true
 }
 
-// begin has an entry that holds a place in the active queue opened and routed.
+// begin has a message that holds a place in the active queue opened and routed.
 // fresh says that its attempt is recorded already. Under mu, while serving.
-func (m *Manager) begin(e *entry, fresh bool) {
-	m.unsleep(e)
+func (m *Manager) begin(w waiter, fresh bool) {
+	e := &entry{waiter: w}
+	m.entries[e.id] = e
 	m.help(func() { m.open(e, fresh) })
 }
 

@@ -98,7 +98,7 @@ type Change struct {
 	Hold     string    // reason to put it on hold; "" means as before
 	Release  bool      // take it off hold
 	Defer    bool      // the run over it has ended and something is left: it waits in deferred
-	Site     string    // with Defer: the destination that all of it waits for; "" means that it waits for more than that
+	Site     string    // with Defer: the destination that all of it waits for, "smtp example.net" (transport and key); "" means that it waits for more than that
 	Expire   bool      // give up what is pending at the next attempt
 	Requeue  bool      // accept it anew, through the filters, at the next attempt
 	Remove   bool      // forget it

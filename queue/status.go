@@ -49,7 +49,8 @@ type Status struct {
 	Destinations []DestinationStatus
 }
 
-// DestinationStatus is a snapshot of one destination.
+// DestinationStatus is a snapshot of one destination. One to which nothing goes
+// is not known, though messages may wait for it.
 type DestinationStatus struct {
 	Transport, Key string
 	Busy           int           // deliveries under way
@@ -65,11 +66,13 @@ func (m *Manager) Status() Status {
 	m.setup()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := Status{Active: m.active, Waiting: len(m.waiting), Deliveries: m.line.busy,
+	s := Status{Active: m.active, Waiting: m.waiting.len(), Deliveries: m.line.busy,
 		Recipients: int(m.working.Load())}
 	for _, t := range m.line.transports {
 		for _, d := range t.destinations {
-			s.Destinations = append(s.Destinations, d.status(m.now()))
+			status := d.status(m.now())
+			status.Sleepers = m.waiting.sites.len(m.waiting.site(d))
+			s.Destinations = append(s.Destinations, status)
 		}
 	}
 	return s
@@ -77,7 +80,7 @@ func (m *Manager) Status() Status {
 
 func (d *destination) status(now time.Duration) DestinationStatus {
 	s := DestinationStatus{Transport: d.transport.name, Key: d.key, Busy: d.busy, Window: d.window,
-		Jobs: d.waiting(), Sleepers: len(d.sleepers)}
+		Jobs: d.waiting()}
 	if d.dead {
 		s.Dead, s.Reason = max(d.deadUntil-now, 0), reason(&d.last)
 	}

@@ -1,99 +1,161 @@
 package queue
 
 import (
-	"container/heap"
+	"hash/maphash"
+	"math"
 	"time"
 )
 
-// entry is what is known in memory of each message, and all that is known of
-// one that waits. There may be a million.
-type entry struct {
-	id    string
-	due   time.Duration // by Manager.now
-	index int32         // in the heap of those that wait; -1 when it is not there
-	// panics counts the agents and routers that fell over this message.
-	panics uint8
-	run    *run         // when it is active or cannot be recorded; nil otherwise
-	site   *destination // whose recovery wakes it; nil means none
+// waiting is the messages that wait for their next attempt. There may be a
+// million: each takes one slot, a place in a calendar and a cell of the index, some 60
+// bytes in all, none of which the garbage collector has to look into. Guarded by
+// Manager.mu.
+type waiting struct {
+	slots     slab
+	index     index // of slots, by ID
+	sites     sites
+	calendars [2]calendar // of those that were tried before, and of the incoming
+	turn      int         // the calendar that was served last
+	seed      maphash.Seed
 }
 
-// waitingHeap has the entry on top that is due first.
-type waitingHeap []*entry
-
-func (h waitingHeap) Len() int           { return len(h) }
-func (h waitingHeap) Less(i, j int) bool { return h[i].due < h[j].due }
-
-func (h waitingHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = int32(i), int32(j)
+// waiter is a message that waits.
+type waiter struct {
+	id       string
+	due      time.Duration // by Manager.now
+	incoming bool          // never tried
+	site     siteHash      // whose recovery wakes it; 0 means none
+	since    time.Duration // when it began to wait for the site, by Manager.now
 }
 
-// Push is for container/heap.
-func (h *waitingHeap) Push(x any) {
-	e := x.(*entry)
-	e.index = int32(len(*h))
-	*h = append(*h, e)
+func newWaiting() *waiting {
+	w := &waiting{seed: maphash.MakeSeed()}
+	w.index.hash = w.hash
+	w.sites.index.hash = w.sites.hash
+	return w
 }
 
-// Pop is for container/heap.
-func (h *waitingHeap) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	e.index = -1
-	return e
+func (w *waiting) hash(i uint32) uint64 { return w.slots.hash(w.seed, i) }
+
+func (w *waiting) find(id string) uint32 {
+	return w.index.find(maphash.String(w.seed, id), func(i uint32) bool { return w.slots.is(i, id) })
 }
 
-// wait puts e among those that wait, or moves it there.
-func (h *waitingHeap) wait(e *entry, due time.Duration) {
-	e.due = due
-	if e.index >= 0 {
-		heap.Fix(h, int(e.index))
-		return
-	}
-	heap.Push(h, e)
-}
+func (w *waiting) len() int { return int(w.slots.n) }
 
-// due reports whether an entry's time has come.
-func (h waitingHeap) due(now time.Duration) bool { return len(h) > 0 && h[0].due <= now }
+func (w *waiting) has(id string) bool { return w.find(id) != 0 }
 
-// pop takes the entry that is due first.
-func (h *waitingHeap) pop() *entry { return heap.Pop(h).(*entry) }
-
-// take removes e from those that wait.
-func (h *waitingHeap) take(e *entry) {
-	if e.index >= 0 {
-		heap.Remove(h, int(e.index))
+// add puts a message in that is not there.
+func (w *waiting) add(m waiter) {
+	i := w.slots.add(m.id)
+	s := w.slots.at(i)
+	s.due, s.incoming = m.due, m.incoming
+	w.index.add(i)
+	w.calendarOf(s).add(&w.slots, i)
+	if m.site != 0 {
+		s.since = seconds(m.since)
+		w.sites.add(&w.slots, m.site, i)
 	}
 }
 
-// fifo is a line of things, first in, first out.
-type fifo[T any] struct {
-	items []T
-	head  int
+// seconds rounds up, so that nothing is woken too early.
+func seconds(d time.Duration) uint32 {
+	return uint32(min((max(d, 0)+time.Second-1)/time.Second, math.MaxUint32))
 }
 
-func (f *fifo[T]) len() int { return len(f.items) - f.head }
-
-func (f *fifo[T]) first() T { return f.items[f.head] }
-
-func (f *fifo[T]) push(x T) {
-	if f.head > 32 && f.head > len(f.items)/2 {
-		n := copy(f.items, f.items[f.head:])
-		clear(f.items[n:])
-		f.items, f.head = f.items[:n], 0
+// take removes a message.
+func (w *waiting) take(id string) (waiter, bool) {
+	i := w.find(id)
+	if i == 0 {
+		return waiter{}, false
 	}
-	f.items = append(f.items, x)
+	return w.remove(i), true
 }
 
-func (f *fifo[T]) pop() T {
-	var none T
-	x := f.items[f.head]
-	f.items[f.head] = none
-	f.head++
-	if f.head == len(f.items) {
-		f.items, f.head = f.items[:0], 0
+func (w *waiting) remove(i uint32) waiter {
+	s := w.slots.at(i)
+	m := waiter{id: w.slots.id(i), due: s.due, incoming: s.incoming}
+	if s.site != 0 {
+		m.site, m.since = w.sites.all[s.site].hash, time.Duration(s.since)*time.Second
+		w.sites.remove(&w.slots, i)
 	}
-	return x
+	w.calendarOf(s).remove(&w.slots, int(s.position))
+	w.index.remove(i)
+	// The last slot fills the gap, so that memory can be given back.
+	if last := w.slots.n; i != last {
+		w.index.replace(last, i)
+		w.slots.move(last, i)
+		w.calendarOf(s).items[s.position] = i
+		w.sites.moved(&w.slots, i)
+	}
+	w.slots.drop()
+	return m
+}
+
+func (w *waiting) calendarOf(s *slot) *calendar {
+	if s.incoming {
+		return &w.calendars[1]
+	}
+	return &w.calendars[0]
+}
+
+// pop takes a message whose time has come: the one that is due first of those
+// that were tried before, and of the incoming, in turn. So new mail does not
+// wait for the end of a big queue, nor an old message for a pause in the intake.
+func (w *waiting) pop(now time.Duration) (waiter, bool) {
+	for range w.calendars {
+		w.turn = (w.turn + 1) % len(w.calendars)
+		if c := &w.calendars[w.turn]; c.due(&w.slots) <= now {
+			return w.remove(c.items[0]), true
+		}
+	}
+	return waiter{}, false
+}
+
+// never is when nothing is due.
+const never = time.Duration(math.MaxInt64)
+
+// due returns when the next message is due.
+func (w *waiting) due() time.Duration {
+	return min(w.calendars[0].due(&w.slots), w.calendars[1].due(&w.slots))
+}
+
+// hasten makes a message due.
+func (w *waiting) hasten(id string) bool {
+	i := w.find(id)
+	if i != 0 {
+		w.reschedule(i, 0)
+	}
+	return i != 0
+}
+
+func (w *waiting) reschedule(i uint32, due time.Duration) {
+	s := w.slots.at(i)
+	s.due = due
+	w.calendarOf(s).fix(&w.slots, int(s.position))
+}
+
+// hastenAll makes all messages due.
+func (w *waiting) hastenAll() {
+	// They leave the order of the calendars together, so it need not be mended.
+	for i := range w.slots.n {
+		w.slots.at(i + 1).due = 0
+	}
+}
+
+// wake makes the n messages due that have waited for the site for the longest
+// time, though not before they have rested since they were tried. It returns how
+// many there were.
+func (w *waiting) wake(h siteHash, n int, now, rest time.Duration) int {
+	for woken := range n {
+		site := w.sites.find(h)
+		if site == 0 {
+			return woken
+		}
+		i := w.sites.all[site].first
+		s := w.slots.at(i)
+		w.sites.remove(&w.slots, i)
+		w.reschedule(i, min(s.due, max(now, time.Duration(s.since)*time.Second+rest)))
+	}
+	return n
 }
