@@ -57,13 +57,9 @@ func (a *Agent) deliver(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recip
 	if looping(d.Message.Header, r.Address) {
 		return failed(5, 4, 6, "mail forwarding loop for "+r.Address)
 	}
-	dir, ok, err := a.Mailboxes.Lookup(ctx, r.Address)
-	if err != nil {
-		a.log(ctx, d, r, err)
-		return failed(4, 3, 0, "mail system configuration error: mailbox table")
-	}
-	if !ok {
-		return failed(5, 1, 1, fmt.Sprintf("unknown user: %q", r.Address))
+	dir, failure := a.mailbox(ctx, d, r)
+	if failure != nil {
+		return *failure
 	}
 	file, err := a.write(ctx, dir, d, r)
 	if err != nil {
@@ -73,12 +69,43 @@ func (a *Agent) deliver(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recip
 	return mtakit.Result{Outcome: mtakit.Delivered, Status: smtp.EnhancedCode{2, 0, 0}, Diagnostic: "delivered to maildir " + file}
 }
 
+// mailbox returns where the recipient's mailbox is, or why it cannot be found.
+func (a *Agent) mailbox(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recipient) (dir string, failure *mtakit.Result) {
+	dir, ok, err := a.Mailboxes.Lookup(ctx, r.Address)
+	switch {
+	case err != nil:
+		a.log(ctx, d, r, err)
+		result := failed(4, 3, 0, "mail system configuration error: mailbox table")
+		return "", &result
+	case !ok:
+		result := failed(5, 1, 1, fmt.Sprintf("unknown user: %q", r.Address))
+		return "", &result
+	case !strings.HasSuffix(dir, "/"):
+		err := fmt.Errorf("%w: %q", errPath, dir)
+		a.log(ctx, d, r, err)
+		result := deferral(err)
+		return "", &result
+	}
+	return dir, nil
+}
+
+// Verify finds out whether the recipients have mailboxes, without making one:
+// Delivered means that the table knows one, and the other results are those of
+// Deliver. It does not look at the disk: a mailbox is made by its first message.
+func (a *Agent) Verify(ctx context.Context, d *mtakit.Delivery) []mtakit.Result {
+	results := make([]mtakit.Result, len(d.Recipients))
+	for i := range d.Recipients {
+		results[i] = mtakit.Result{Outcome: mtakit.Delivered, Status: smtp.EnhancedCode{2, 0, 0}, Diagnostic: "mailbox is known"}
+		if _, failure := a.mailbox(ctx, d, &d.Recipients[i]); failure != nil {
+			results[i] = *failure
+		}
+	}
+	return results
+}
+
 var errPath = errors.New(`the path of a Maildir ends in "/"`)
 
 func (a *Agent) write(ctx context.Context, dir string, d *mtakit.Delivery, r *mtakit.Recipient) (string, error) {
-	if !strings.HasSuffix(dir, "/") {
-		return "", fmt.Errorf("%w: %q", errPath, dir)
-	}
 	fields, err := addedFields(d.Envelope.Sender, r)
 	if err != nil {
 		return "", err

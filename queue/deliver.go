@@ -13,6 +13,10 @@ func (m *Manager) pump() {
 		if v == nil {
 			return
 		}
+		if v.probe != nil {
+			m.work(func() { m.probe(v) })
+			continue
+		}
 		v.run.hold()
 		m.work(func() { m.deliver(v) })
 	}
@@ -169,6 +173,10 @@ func (m *Manager) leave(v *delivery, site *mtakit.Result, fell bool) {
 func (m *Manager) suspend(d *destination) {
 	result := d.suspended()
 	for j := d.take(); j != nil; j = d.take() {
+		if j.probe != nil {
+			j.probe.result <- result
+			continue
+		}
 		m.help(func() {
 			j.run.blocked(d)
 			j.run.settleAll(j.index, result)

@@ -37,6 +37,7 @@ const wakeRate = 2
 // job is the recipients of one message that go to one destination.
 type job struct {
 	run     *run
+	probe   *probe // in place of run
 	nexthop string
 	index   []int // into Envelope.Recipients
 	class   int   // of the message

@@ -36,6 +36,7 @@ type transport struct {
 // delivery is one call of an agent.
 type delivery struct {
 	run         *run
+	probe       *probe // in place of run
 	destination *destination
 	nexthop     string
 	index       []int  // into Envelope.Recipients
@@ -138,7 +139,7 @@ func (d *destination) start() *delivery {
 	jobs := d.choose()
 	j := jobs.pop()
 	n := min(len(j.index), d.transport.limits.Recipients)
-	v := &delivery{run: j.run, destination: d, nexthop: j.nexthop, index: j.index[:n:n]}
+	v := &delivery{run: j.run, probe: j.probe, destination: d, nexthop: j.nexthop, index: j.index[:n:n]}
 	j.index = j.index[n:]
 	if j.inLine = len(j.index) > 0; j.inLine {
 		jobs.push(j)

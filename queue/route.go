@@ -2,6 +2,7 @@ package queue
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -59,17 +60,22 @@ func (m *Manager) ask(r *run, i int) (route mtakit.Route, result *mtakit.Result)
 			result = &failed
 		}
 	}()
-	route, err := m.Router.Route(m.deliverCtx, r.stored.Envelope, p)
+	return m.reach(m.deliverCtx, r.stored.ID, r.stored.Envelope, p)
+}
+
+// reach asks the Router. id is for the log.
+func (m *Manager) reach(ctx context.Context, id string, e *mtakit.Envelope, p *mtakit.Recipient) (mtakit.Route, *mtakit.Result) {
+	route, err := m.Router.Route(ctx, e, p)
 	switch {
 	case err != nil:
-		m.log().Error("routing", "id", r.stored.ID, "recipient", p.Address, "error", err)
+		m.log().Error("routing", "id", id, "recipient", p.Address, "error", err)
 		failed := deferred(4, 3, 0, "address resolver failure", false)
 		return route, &failed
 	case route.Reply != nil:
 		failed := mtakit.ResultOf(route.Reply)
 		return route, &failed
 	case m.Agents[route.Transport] == nil:
-		m.log().Error("no such transport", "id", r.stored.ID, "recipient", p.Address, "transport", route.Transport)
+		m.log().Error("no such transport", "id", id, "recipient", p.Address, "transport", route.Transport)
 		failed := deferred(4, 3, 5, fmt.Sprintf("mail transport unavailable: %q", route.Transport), false)
 		return route, &failed
 	}

@@ -166,8 +166,11 @@ func (t Timeouts) withDefaults() Timeouts {
 // Deliver makes one attempt for the recipients of d; see the package
 // documentation for what it does and what the results mean.
 func (a *Agent) Deliver(ctx context.Context, d *mtakit.Delivery) []mtakit.Result {
-	t := newAttempt(a, d)
-	if result, ok := a.refuse(d); ok {
+	return a.attempt(ctx, newAttempt(a, d))
+}
+
+func (a *Agent) attempt(ctx context.Context, t *attempt) []mtakit.Result {
+	if result, ok := a.refuse(t.d); ok {
 		t.finish(t.all(), result)
 	} else {
 		t.run(ctx)

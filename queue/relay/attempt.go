@@ -18,6 +18,7 @@ type attempt struct {
 	d       *mtakit.Delivery
 	times   Timeouts
 	results []mtakit.Result
+	probe   bool   // ends before DATA
 	done    []bool // final and reported
 	met     []bool // has a result that another host may still better
 }

@@ -61,6 +61,9 @@ func (t *transaction) commands(reused bool) []command {
 		}
 		commands = append(commands, command{name: nameRCPT, text: text + "\r\n", wait: times.Rcpt, rcpt: i})
 	}
+	if t.probe {
+		return commands
+	}
 	return append(commands, command{name: nameDATA, text: "DATA\r\n", wait: times.DataInit})
 }
 
@@ -68,7 +71,7 @@ func (t *transaction) commands(reused bool) []command {
 func (t *transaction) mail() string {
 	e, offers := t.d.Envelope, t.session.offers
 	text := "MAIL FROM:<" + e.Sender + ">"
-	if offers.size {
+	if offers.size && !t.probe {
 		text += " SIZE=" + strconv.FormatInt(t.d.Message.Size(), 10)
 	}
 	if offers.eightBit && (e.Options.Body == smtp.Body8BitMIME || e.Options.UTF8 && offers.utf8) {

@@ -133,7 +133,7 @@ func (t *transaction) answer(c command, reply *smtp.SMTPError) bool {
 	}
 	switch class := reply.Code / 100; {
 	case class == want:
-		t.agreed(c)
+		t.agreed(c, reply)
 	case class == 4 || class == 5:
 		t.declined(c, reply)
 	default: // the server and we are not in step
@@ -143,14 +143,15 @@ func (t *transaction) answer(c command, reply *smtp.SMTPError) bool {
 	return true
 }
 
-func (t *transaction) agreed(c command) {
-	switch c.name {
-	case nameRCPT:
-		if !t.refused {
-			t.accepted = append(t.accepted, c.rcpt)
-		}
-	case nameDATA:
+func (t *transaction) agreed(c command, reply *smtp.SMTPError) {
+	switch {
+	case c.name == nameDATA:
 		t.ready = true
+	case c.name != nameRCPT || t.refused:
+	case t.probe:
+		t.finish([]int{c.rcpt}, t.deliverable(reply))
+	default:
+		t.accepted = append(t.accepted, c.rcpt)
 	}
 }
 
