@@ -52,6 +52,7 @@ var (
 	_ smtpserver.Rewriter      = (*rewrite.Trivial)(nil)
 	_ smtpserver.Authenticator = (*auth.SASL)(nil)
 	_ smtpserver.Resolver      = (*net.Resolver)(nil)
+	_ smtpserver.Reporter      = (*queue.Manager)(nil)
 
 	_ queue.Spool         = (*filespool.Spool)(nil)
 	_ queue.Spool         = (*memspool.Spool)(nil)

@@ -133,7 +133,9 @@ func (c *Conn) challenge(challenge []byte) ([]byte, error) {
 	c.out = append(c.out, "334 "...)
 	c.out = base64.StdEncoding.AppendEncode(c.out, challenge)
 	c.out = append(c.out, '\r', '\n')
+	c.transcript.add(" Out: ", []byte("334 ..."))
 	l, err := c.readLine(maxAuthLine)
+	c.transcript.add(" In:  ", []byte("(a response)"))
 	switch {
 	case errors.Is(err, errLineTooLong):
 		return nil, &smtp.SMTPError{Code: 500, EnhancedCode: smtp.EnhancedCode{5, 5, 6},

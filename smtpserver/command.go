@@ -87,10 +87,24 @@ func (c *Conn) next() (cmd []byte, ok bool) {
 	case err != nil:
 		c.lost(err)
 		return nil, false
-	case l.bare && !isForbidden(l.text) && c.forbidBare():
+	}
+	c.overheard(l.text)
+	if l.bare && !isForbidden(l.text) && c.forbidBare() {
 		return nil, false
 	}
 	return l.text, true
+}
+
+// overheard adds a command to the transcript, if there is one.
+func (c *Conn) overheard(text []byte) {
+	if c.transcript == nil {
+		return
+	}
+	var mechs []string
+	if s, ok := c.session.(smtp.AuthSession); ok && hasVerb(text, "AUTH") {
+		mechs = s.AuthMechanisms()
+	}
+	c.transcript.said(text, mechs)
 }
 
 func (c *Conn) readLine(max int) (line, error) {

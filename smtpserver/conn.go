@@ -43,7 +43,9 @@ type Conn struct {
 	junk      int
 	overshoot int  // recipients over the limit
 	ending    bool // no more commands
-	gone      bool // the client has closed the connection
+	// transcript is what was said, when the server has a Reporter.
+	transcript *transcript
+	gone       bool // the client has closed the connection
 
 	mu      sync.Mutex
 	busy    bool // a transaction is open: Shutdown waits for it
@@ -112,6 +114,9 @@ func (s *Server) newConn(nc net.Conn) *Conn {
 	c.client.Addr = addrPort(nc.RemoteAddr())
 	c.client.Server = addrPort(nc.LocalAddr())
 	c.in = input{src: clientReader{c}, pool: &s.buffers}
+	if s.Reporter != nil {
+		c.transcript = new(transcript)
+	}
 	c.in.buf = make([]byte, max(smallBuffer, limit(s.MaxLine, maxLine)+2))
 	return c
 }

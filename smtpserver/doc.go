@@ -36,6 +36,8 @@
 //     message that, a minimum rate and an absolute cap. Our own slowness does
 //     not count.
 //   - Errors cost time, then the connection: SoftErrors, MaxErrors, MaxJunk.
+//   - With a Reporter, what is said in a session is kept (bounded; no messages, no
+//     passwords) and handed over at its end when something was refused.
 //   - A fault is temporary. An error that is no reply is 451 4.3.0, a panic ends
 //     its connection with 421 4.3.0; the cause goes to the log.
 //

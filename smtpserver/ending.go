@@ -60,6 +60,7 @@ func (c *Conn) close() {
 	if c.ending && !c.gone {
 		c.linger()
 	}
+	c.report()
 	c.cancel()
 	c.conn.Close()
 }

@@ -46,7 +46,9 @@ func (c *Conn) send(r *smtp.SMTPError) {
 	if r.Code == 421 || r.Code == 521 {
 		c.ending = true
 	}
+	start := len(c.out)
 	c.out = appendReply(c.out, r)
+	c.transcript.replied(r, c.out[start:])
 	if len(c.out) > maxUnsent {
 		c.flush()
 	}

@@ -112,6 +112,9 @@ type Server struct {
 	// no limit.
 	MaxClientConns int
 
+	// Reporter is told of sessions in which something was refused, at their end,
+	// with what was said; nil means that nobody is, and nothing is collected.
+	Reporter Reporter
 	// Logger gets faults and closed connections; nil means silence.
 	Logger *slog.Logger
 	// Observer is told of panics; nil means nobody is.
