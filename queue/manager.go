@@ -74,6 +74,10 @@ type Manager struct {
 	// ThreadedBounces makes notifications replies to the message that they are
 	// about, so that they are shown below it; false means that they stand alone.
 	ThreadedBounces bool
+	// NoticeFilter is asked about notifications before they are accepted, so that
+	// aliases are expanded in those too. What it refuses for good goes out as it
+	// was: nobody else would tell the sender. nil means that all go as they are.
+	NoticeFilter Filter
 	// Postmaster is told of Notify, by mail from DoubleBounceSender. "" means
 	// nobody.
 	Postmaster string

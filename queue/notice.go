@@ -41,7 +41,7 @@ func (r *run) notices(now time.Time, order order) (accept []Accept, told telling
 	}
 	told.index = slices.Concat(f.failed, f.succeeded)
 	for _, report := range r.reports(f, now) {
-		a, err := r.notice(report)
+		a, keep, err := r.notice(report)
 		if err != nil {
 			for _, a := range accept {
 				r.m.unreserve(a)
@@ -49,7 +49,9 @@ func (r *run) notices(now time.Time, order order) (accept []Accept, told telling
 			}
 			return nil, telling{}, err
 		}
-		accept = append(accept, a)
+		if keep {
+			accept = append(accept, a)
+		}
 		told.warned = told.warned || report.Kind == dsn.Delay
 	}
 	return accept, told, nil
@@ -114,8 +116,9 @@ func (r *run) wanted(index []int, what smtp.DSNNotify) (some []int) {
 
 // notice writes one notification into a draft of the spool. It has the null
 // sender, so that nothing ever answers it (RFC 5321, section 4.5.5); the
-// postmaster's has one whose mail is never returned.
-func (r *run) notice(report *dsn.Report) (Accept, error) {
+// postmaster's has one whose mail is never returned. keep is false when the
+// NoticeFilter threw it away.
+func (r *run) notice(report *dsn.Report) (a Accept, keep bool, err error) {
 	d, eightbit, err := r.m.write(r.m.recordCtx, report)
 	if errors.Is(err, dsn.ErrMessage) {
 		// The body cannot be read, which is no reason to leave the sender without
@@ -125,14 +128,39 @@ func (r *run) notice(report *dsn.Report) (Accept, error) {
 		d, eightbit, err = r.m.write(r.m.recordCtx, report)
 	}
 	if err != nil {
-		return Accept{}, err
+		return Accept{}, false, err
 	}
 	e := &mtakit.Envelope{Arrival: report.Date, Recipients: []mtakit.Recipient{{Address: report.To}}}
 	e.Options = bodyOptions(eightbit, report.IsUTF8())
 	if report.Postmaster {
 		e.Sender = r.m.doubleBounceSender()
 	}
-	return r.m.accept(d, e, nil), nil
+	e, msg, keep, err := r.m.admit(r.m.recordCtx, d, e)
+	if err != nil || !keep {
+		_ = d.Discard()
+		return Accept{}, false, err
+	}
+	return r.m.accept(d, e, msg), true, nil
+}
+
+// admit asks the NoticeFilter about a notification. It returns what is to be
+// accepted; the sender stays what it is.
+func (m *Manager) admit(ctx context.Context, d mtakit.Draft, e *mtakit.Envelope) (env *mtakit.Envelope, msg *mtakit.Message, keep bool, err error) {
+	if m.NoticeFilter == nil {
+		return e, nil, true, nil
+	}
+	if msg, err = d.Message(ctx); err != nil {
+		return nil, nil, false, err
+	}
+	env = e.Clone()
+	keep, err = filtered(ctx, m.NoticeFilter, m.log(), env, msg)
+	env.Sender = e.Sender
+	reply, said := mtakit.AsReply(err)
+	if errors.Is(err, ErrSubmission) || said && reply.Code/100 == 5 || err == nil && keep && len(env.Recipients) == 0 {
+		m.log().Error("a filter refuses a notification", "to", e.Recipients[0].Address, "error", err)
+		return e, nil, true, nil
+	}
+	return env, msg, keep, err
 }
 
 // encoder is a dsn.Report or dsn.Notice.

@@ -320,6 +320,64 @@ func TestInternationalNotices(t *testing.T) {
 	}
 }
 
+// Notifications go through a filter of their own, which may expand aliases and
+// must not keep the sender without an answer.
+func TestNoticeFilter(t *testing.T) {
+	t.Parallel()
+	toB := func(env *mtakit.Envelope) { env.Recipients[0].Address = "b@x" }
+	for _, tt := range []struct {
+		name   string
+		filter func(env *mtakit.Envelope, m *mtakit.Message) (mtakit.Verdict, error)
+		want   []told
+	}{
+		{"expands", func(env *mtakit.Envelope, m *mtakit.Message) (mtakit.Verdict, error) {
+			env.Sender = "forged@x"
+			toB(env)
+			f, _ := mtakit.NewField("Subject", "changed")
+			m.Header.Replace(2, f)
+			return mtakit.Verdict{}, nil
+		}, []told{{"", "b@x", "changed"}}},
+		{"refuses", func(env *mtakit.Envelope, _ *mtakit.Message) (mtakit.Verdict, error) {
+			toB(env)
+			return mtakit.Verdict{Action: mtakit.Reject, Reply: &smtp.SMTPError{Code: 550}}, nil
+		}, []told{{"", "a@x", "Your mail could not be delivered"}}},
+		{"refuses as an error", func(env *mtakit.Envelope, _ *mtakit.Message) (mtakit.Verdict, error) {
+			toB(env)
+			return mtakit.Verdict{}, &smtp.SMTPError{Code: 550}
+		}, []told{{"", "a@x", "Your mail could not be delivered"}}},
+		{"leads nowhere", func(env *mtakit.Envelope, _ *mtakit.Message) (mtakit.Verdict, error) {
+			env.Recipients = nil
+			return mtakit.Verdict{}, nil
+		}, []told{{"", "a@x", "Your mail could not be delivered"}}},
+		{"discards", func(*mtakit.Envelope, *mtakit.Message) (mtakit.Verdict, error) {
+			return mtakit.Verdict{Action: mtakit.Discard}, nil
+		}, nil},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSpool()
+			a, got := correspondents(func() mtakit.Result { return bounced("no") }, "a@x", "b@x")
+			m := manager(s, a)
+			down := true // at first no table can be read
+			m.NoticeFilter = queue.FilterFunc(func(_ context.Context, env *mtakit.Envelope, msg *mtakit.Message) (mtakit.Verdict, error) {
+				if down {
+					return mtakit.Verdict{}, errDisk
+				}
+				return tt.filter(env, msg)
+			})
+			serve(t, m)
+			send(t, m, "a@x", "nobody@y")
+			synctest.Wait()
+			assert.Empty(t, *got, tt.name)
+			assert.Equal(t, 1, s.len(), tt.name)
+			down = false
+			sleep(24 * time.Hour)
+			assert.Equal(t, tt.want, *got, tt.name)
+			assert.Zero(t, s.len(), tt.name)
+			assert.Len(t, a.to("nobody@y"), 1, tt.name)
+		})
+	}
+}
+
 // The sender of a list hears of each of 50,000 recipients, once, in one report.
 func TestHugeNotice(t *testing.T) {
 	t.Parallel()

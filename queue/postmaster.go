@@ -162,6 +162,11 @@ func (m *Manager) sendNotice(ctx context.Context, to, subject, text string) erro
 	}
 	e := &mtakit.Envelope{Sender: m.doubleBounceSender(), Recipients: []mtakit.Recipient{{Address: to}}}
 	e.Options = bodyOptions(eightbit, n.IsUTF8())
-	_, err = (&draft{Draft: d, m: m}).Commit(ctx, e, nil)
+	e, msg, keep, err := m.admit(ctx, d, e)
+	if err != nil || !keep {
+		_ = d.Discard()
+		return err
+	}
+	_, err = (&draft{Draft: d, m: m}).Commit(ctx, e, msg)
 	return err
 }
