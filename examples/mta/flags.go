@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 
+	"github.com/mtakit/mtakit/queue"
+	"github.com/mtakit/mtakit/queue/dsn"
 	"github.com/mtakit/mtakit/queue/filespool"
 )
 
@@ -25,6 +28,8 @@ type config struct {
 	queueRun, timeout      time.Duration
 	maxSize                int64
 	syncfs, log, metrics   string
+	notify, templates      string
+	texts                  dsn.Templates // what templates has in it
 	demo                   bool
 }
 
@@ -48,6 +53,8 @@ func parseFlags(args []string, help io.Writer) (config, error) {
 	duration(f, &c.timeout, "timeout", "`time` that an SMTP peer may be idle")
 	f.Int64Var(&c.maxSize, "max-size", 10240000, "largest message, `bytes`; 0 means any")
 	f.StringVar(&c.syncfs, "syncfs", "auto", "make messages that wait together durable by one syncfs(2): `on`, off, or auto for a directory on an ext4 of its own")
+	f.StringVar(&c.notify, "notify", "resource, software", "`classes` of trouble that postmaster is told of: bounce, 2bounce, delay, data, policy, protocol, resource, software; \"\" means nothing")
+	f.StringVar(&c.templates, "templates", "", "`file` with the texts of notifications, as Postfix's bounce_template_file; \"\" means those that are built in")
 	f.StringVar(&c.log, "log", "text", "`format` of the log on standard error: text, json or off")
 	f.StringVar(&c.metrics, "metrics", "", "`address` of an HTTP server with /metrics in Prometheus' text format; \"\" turns it off")
 	f.BoolVar(&c.demo, "demo", false, "start on free ports, send sample mail through the server, say what became of it, and exit")
@@ -74,6 +81,12 @@ func (c *config) check(rest []string) error {
 	case "text", "json", "off":
 	default:
 		return fmt.Errorf("-log %q: want text, json or off", c.log)
+	}
+	if _, err := queue.ParseClasses(c.notify); err != nil {
+		return fmt.Errorf("-notify %q: %w", c.notify, err)
+	}
+	if err := c.readTemplates(); err != nil {
+		return fmt.Errorf("-templates %q: %w", c.templates, err)
 	}
 	switch c.syncfs {
 	case "auto", "on", "off":
@@ -134,6 +147,24 @@ func isPort(s string, least uint64) bool {
 // wholeSyncs says whether the queue in dir is to use syncfs(2).
 func (c *config) wholeSyncs(dir string) bool {
 	return c.syncfs == "on" || c.syncfs == "auto" && filespool.OwnFileSystem(dir)
+}
+
+// notifyClasses returns what postmaster is told of.
+func (c *config) notifyClasses() queue.Classes {
+	classes, _ := queue.ParseClasses(c.notify) // parseFlags has tried it
+	return classes
+}
+
+// readTemplates reads the file of templates, if there is one.
+func (c *config) readTemplates() error {
+	if c.templates == "" {
+		return nil
+	}
+	b, err := os.ReadFile(c.templates)
+	if err == nil {
+		c.texts, err = dsn.ParseTemplates(b)
+	}
+	return err
 }
 
 // duration defines a flag that takes Go's durations ("300s", "4h") and Postfix's

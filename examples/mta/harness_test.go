@@ -66,10 +66,11 @@ func command(args ...string) *exec.Cmd {
 var readyLine = regexp.MustCompile(`^ready smtp=(\S+) submission=(\S*) dir=(\S+)$`)
 
 // launch runs the program on free ports and waits until it says that it is ready.
+// Tests count mail, so that it does not report what they do wrong.
 func launch(t *testing.T, dir string, args ...string) *program {
 	t.Helper()
 	p := &program{stderr: &syncBuffer{}}
-	p.cmd = command(append([]string{"-dir", dir, "-smtp", "127.0.0.1:0", "-submission", "127.0.0.1:0"}, args...)...)
+	p.cmd = command(append([]string{"-dir", dir, "-smtp", "127.0.0.1:0", "-submission", "127.0.0.1:0", "-notify", ""}, args...)...)
 	p.cmd.Stderr = p.stderr
 	stdout, err := p.cmd.StdoutPipe()
 	require.NoError(t, err)

@@ -74,6 +74,9 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	router := &rewrite.Router{Domains: t.domains, Mailboxes: t.mailboxes, Relocated: relocated,
 		Transport: &rewrite.Transport{Table: t.transport}, RelayHost: relayhost(c.relayhost)}
 
+	cleanup := &rewrite.Cleanup{Canonical: canonical, Expander: expander}
+	trivial := &rewrite.Trivial{Origin: t.origin}
+
 	// Keeping and delivering.
 	s.remote = &relay.Agent{Hostname: c.hostname, Logger: s.logger}
 	s.manager = &queue.Manager{
@@ -87,7 +90,8 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		MinBackoff: c.minBackoff, MaxBackoff: c.maxBackoff, WarningAfter: c.warningAfter,
 		Lifetime:    cmp.Or(c.lifetime, -1), // the flag's 0 is one attempt
 		WarnSenders: queue.SendersFunc(s.ours),
-		Logger:      s.logger, Observer: observer,
+		Postmaster:  "postmaster@" + cmp.Or(t.origin(), c.hostname), Notify: c.notifyClasses(), NoticeFilter: cleanup, Templates: c.texts,
+		Logger: s.logger, Observer: observer,
 	}
 
 	// Who may send what to whom. The relay list stands alone and comes before the
@@ -105,9 +109,7 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		Unlisted: restrictions.RejectUnlistedRecipient{Domains: t.domains, Recipients: &rewrite.Recipients{Canonical: canonical, Expander: expander}},
 	}
 	checks := filter.Chain{filter.HeaderChecks{Table: t.header}, filter.BodyChecks{Table: t.body}} // what PASS ends
-	cleanup := &rewrite.Cleanup{Canonical: canonical, Expander: expander}
 	filters := filter.Chain{checks, cleanup}
-	trivial := &rewrite.Trivial{Origin: t.origin}
 
 	// Receiving.
 	intake := smtpserver.Intake{
@@ -120,9 +122,9 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	submit.AddMissing = restrictions.Permit{}
 
 	s.inbound = &smtpserver.Server{Backend: &intake, Hostname: c.hostname, TLSConfig: tlsutil.Server(s.pair),
-		MaxSize: c.maxSize, IdleTimeout: c.timeout, Logger: s.logger, Observer: observer}
+		MaxSize: c.maxSize, IdleTimeout: c.timeout, Reporter: s.manager, Logger: s.logger, Observer: observer}
 	s.submission = &smtpserver.Server{Backend: &submit, Hostname: c.hostname, TLSConfig: tlsutil.Server(s.pair),
-		MaxSize: c.maxSize, IdleTimeout: c.timeout, Logger: s.logger, Observer: observer}
+		MaxSize: c.maxSize, IdleTimeout: c.timeout, Reporter: s.manager, Logger: s.logger, Observer: observer}
 	s.maildrop = &queue.Maildrop{Dir: filepath.Join(s.dir, "queue", "maildrop"), Corrupt: filepath.Join(s.dir, "queue", "corrupt"),
 		Queue: s.manager, Hostname: c.hostname, Rewriter: trivial, Filter: filter.Chain{checks, rewrite.Missing{Hostname: c.hostname}, cleanup},
 		QueueRun: c.queueRun, MaxSize: cmp.Or(c.maxSize, -1), Logger: s.logger, Observer: observer}
