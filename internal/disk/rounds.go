@@ -2,6 +2,7 @@ package disk
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -54,6 +55,9 @@ func (r *Rounds) Join(epoch int64, do func(n int) error) error {
 func (r *Rounds) lead(mine *round, do func(n int) error) {
 	r.busy.Lock()
 	defer r.busy.Unlock()
+	// Those whom the last sync has just let go have their next one soon: let
+	// them run, or every other sync is for the quickest of them alone.
+	runtime.Gosched()
 	r.mu.Lock()
 	r.waiting = nil
 	n := mine.n
