@@ -2,7 +2,12 @@
 // system beyond package os, and how callers that wait for the disk share a sync.
 package disk
 
-import "os"
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
 
 // Whole is a file system all of whose files are synced by one call.
 type Whole struct{ f *os.File }
@@ -17,4 +22,13 @@ func linkMove(name, other string) error {
 		return err
 	}
 	return os.Remove(name)
+}
+
+// escape wraps os.Root's refusal, for which package os exports no sentinel (Go
+// 1.26), in ErrEscape.
+func escape(err error) error {
+	if err == nil || errors.Is(err, ErrEscape) || !strings.Contains(err.Error(), "path escapes from parent") {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrEscape, err)
 }

@@ -40,16 +40,21 @@ func Move(name, other string) error {
 // since Linux 5.8, by way of a descriptor that was opened before they happened,
 // and only ext4 has been through power cuts with it.
 func OpenWhole(dir string) (*Whole, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return nil, &fs.PathError{Op: "statfs", Path: dir, Err: err}
-	}
-	if !kernelAtLeast(5, 8) || st.Type != unix.EXT4_SUPER_MAGIC {
-		return nil, nil
-	}
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
+	}
+	return newWhole(f)
+}
+
+// newWhole takes over the descriptor of a directory.
+func newWhole(f *os.File) (*Whole, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return nil, errors.Join(&fs.PathError{Op: "statfs", Path: f.Name(), Err: err}, f.Close())
+	}
+	if !kernelAtLeast(5, 8) || st.Type != unix.EXT4_SUPER_MAGIC {
+		return nil, f.Close()
 	}
 	return &Whole{f}, nil
 }
