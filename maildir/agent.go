@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/emersion/go-smtp"
 
 	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/internal/disk"
 )
 
 // Table says where mailboxes are. The value under "user@example.org" is a path
@@ -33,40 +36,101 @@ type Agent struct {
 	Hostname string
 	// CRLF keeps the line ends of the wire; false writes LF.
 	CRLF bool
+	// SyncFS makes deliveries that wait at the same time durable by one syncfs(2)
+	// of each file system with mailboxes: first their files, then their names.
+	// That is several times faster under load, and writes what others have left
+	// unwritten there too: it is for file systems that mail has for itself. An
+	// error of one sync defers all deliveries that shared it. It is ignored where
+	// syncfs cannot be relied on: elsewhere than on ext4 and Linux 5.8 or later.
+	// false means that each file is synced by itself, and each folder once for the
+	// deliveries that wait for it.
+	SyncFS bool
 	// Logger is told of faults of the system and of the table; nil is silent.
 	Logger *slog.Logger
+
+	mu    sync.Mutex
+	store *store // nil before the first delivery and after Close
 }
 
 // Deliver puts the message into the Maildir of each recipient. The result of a
 // recipient is Delivered (the Diagnostic names the file), Bounced with 5.1.1
 // for an unknown user and 5.4.6 for a loop, or Deferred for everything that is a
 // fault of ours: 4.3.1 without space, 4.2.2 over the disk quota, 4.3.5 for a path
-// that is not below Root or does not end in "/", 4.3.0 for the rest.
+// that is not below Root or does not end in "/", 4.3.0 for the rest. Results are
+// reported as soon as they are on disk, those of some recipients at a time.
+//
+// A deferred message is in no mailbox, but for one case: see Dir.Deliver.
 func (a *Agent) Deliver(ctx context.Context, d *mtakit.Delivery) []mtakit.Result {
 	results := make([]mtakit.Result, len(d.Recipients))
-	for i := range d.Recipients {
-		results[i] = a.deliver(ctx, d, &d.Recipients[i])
-		if d.Report != nil {
-			d.Report(i, results[i])
+	for i := 0; i < len(results); i += sideBySide {
+		n := min(len(results)-i, sideBySide)
+		a.deliver(ctx, d, d.Recipients[i:i+n], results[i:i+n])
+		for j := i; j < i+n && d.Report != nil; j++ {
+			d.Report(j, results[j])
 		}
 	}
 	return results
 }
 
-func (a *Agent) deliver(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recipient) mtakit.Result {
-	if looping(d.Message.Header, r.Address) {
-		return failed(5, 4, 6, "mail forwarding loop for "+r.Address)
+// sideBySide is how many recipients of a message share syncs. Each has three
+// descriptors meanwhile, and a crash may repeat them all.
+const sideBySide = 16
+
+func (a *Agent) deliver(ctx context.Context, d *mtakit.Delivery, recipients []mtakit.Recipient, results []mtakit.Result) {
+	letters := make([]*letter, 0, len(recipients))
+	index := make([]int, 0, len(recipients)) // of the letters' recipients
+	for i := range recipients {
+		l, failure := a.address(ctx, d, &recipients[i])
+		if failure != nil {
+			results[i] = *failure
+			continue
+		}
+		letters, index = append(letters, l), append(index, i)
 	}
-	dir, failure := a.mailbox(ctx, d, r)
-	if failure != nil {
-		return *failure
+	if s, err := a.open(); err == nil {
+		s.deliver(ctx, Dir{Hostname: a.Hostname, CRLF: a.CRLF}, d.Message, letters)
+	} else {
+		for _, l := range letters {
+			l.err = err
+		}
 	}
-	file, err := a.write(ctx, dir, d, r)
-	if err != nil {
-		a.log(ctx, d, r, err)
-		return deferral(err)
+	for n, l := range letters {
+		if r := &recipients[index[n]]; l.err != nil {
+			a.log(ctx, d, r, l.err)
+			results[index[n]] = deferral(l.err)
+			continue
+		}
+		results[index[n]] = mtakit.Result{Outcome: mtakit.Delivered, Status: smtp.EnhancedCode{2, 0, 0},
+			Diagnostic: "delivered to maildir " + path.Join(l.path, "new", l.final)}
 	}
-	return mtakit.Result{Outcome: mtakit.Delivered, Status: smtp.EnhancedCode{2, 0, 0}, Diagnostic: "delivered to maildir " + file}
+}
+
+// open returns what deliveries share.
+func (a *Agent) open() (*store, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.store == nil {
+		tree, err := disk.OpenTree(a.Root)
+		if err != nil {
+			return nil, err
+		}
+		a.store = &store{tree: tree, syncFS: a.SyncFS, logger: a.Logger}
+	}
+	return a.store, nil
+}
+
+// Close gives the descriptors back that the agent keeps: of Root, and with SyncFS
+// of each file system with mailboxes, which cannot be unmounted before. It is
+// called when no delivery is under way; a later one opens them again.
+func (a *Agent) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.store == nil {
+		return nil
+	}
+	err := a.store.close()
+	a.store = nil
+	return err
 }
 
 // mailbox returns where the recipient's mailbox is, or why it cannot be found.
@@ -105,13 +169,23 @@ func (a *Agent) Verify(ctx context.Context, d *mtakit.Delivery) []mtakit.Result 
 
 var errPath = errors.New(`the path of a Maildir ends in "/"`)
 
-func (a *Agent) write(ctx context.Context, dir string, d *mtakit.Delivery, r *mtakit.Recipient) (string, error) {
+// address returns what goes to a recipient, or why nothing does.
+func (a *Agent) address(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recipient) (*letter, *mtakit.Result) {
+	if looping(d.Message.Header, r.Address) {
+		result := failed(5, 4, 6, "mail forwarding loop for "+r.Address)
+		return nil, &result
+	}
+	dir, failure := a.mailbox(ctx, d, r)
+	if failure != nil {
+		return nil, failure
+	}
 	fields, err := addedFields(d.Envelope.Sender, r)
 	if err != nil {
-		return "", err
+		a.log(ctx, d, r, err)
+		result := deferral(err)
+		return nil, &result
 	}
-	box := Dir{Root: a.Root, Path: strings.Trim(dir, "/"), Hostname: a.Hostname, CRLF: a.CRLF}
-	return box.Deliver(ctx, fields, d.Message)
+	return &letter{path: strings.Trim(dir, "/"), fields: fields}, nil
 }
 
 // addedFields returns what virtual(8) puts above a message: the way back, the
@@ -149,17 +223,13 @@ func deferral(err error) mtakit.Result {
 		return failed(4, 3, 1, "insufficient system storage")
 	case errors.Is(err, syscall.EDQUOT):
 		return failed(4, 2, 2, "mailbox full: disk quota exceeded")
-	case errors.Is(err, errPath), isEscape(err):
+	case errors.Is(err, errPath), errors.Is(err, disk.ErrEscape):
 		return failed(4, 3, 5, "mail system configuration error: mailbox path")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return failed(4, 3, 2, "delivery interrupted")
 	}
 	return failed(4, 3, 0, "cannot write to the mailbox")
 }
-
-// isEscape recognises os.Root's refusal, for which the os package exports no
-// sentinel (Go 1.26); the text is part of its tests.
-func isEscape(err error) bool { return strings.Contains(err.Error(), "path escapes from parent") }
 
 func failed(class, subject, detail int, text string) mtakit.Result {
 	r := mtakit.Result{Status: smtp.EnhancedCode{class, subject, detail}, Diagnostic: text}

@@ -46,7 +46,9 @@ func newAgent(t *testing.T) (*maildir.Agent, string) {
 	root, err := os.OpenRoot(dir)
 	require.NoError(t, err)
 	t.Cleanup(func() { root.Close() })
-	return &maildir.Agent{Root: root, Mailboxes: mailboxes, Hostname: "mx.example.org"}, dir
+	agent := &maildir.Agent{Root: root, Mailboxes: mailboxes, Hostname: "mx.example.org"}
+	t.Cleanup(func() { assert.NoError(t, agent.Close()) })
+	return agent, dir
 }
 
 func delivery(raw string, recipients ...string) *mtakit.Delivery {
@@ -218,23 +220,6 @@ func TestConcurrent(t *testing.T) {
 	assert.Empty(t, files(t, dir+"/example.org/alice/tmp/*"))
 }
 
-func BenchmarkDeliver(b *testing.B) {
-	root, err := os.OpenRoot(b.TempDir())
-	require.NoError(b, err)
-	defer root.Close()
-	agent := &maildir.Agent{Root: root, Mailboxes: mailboxes}
-	d := delivery(mail+strings.Repeat("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n", 32), "alice@example.org")
-	b.SetParallelism(16)
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if r := agent.Deliver(b.Context(), d)[0]; r.Outcome != mtakit.Delivered {
-				b.Fatal(r.Diagnostic)
-			}
-		}
-	})
-}
-
 func ExampleAgent() {
 	dir, _ := os.MkdirTemp("", "mail")
 	defer os.RemoveAll(dir)
@@ -242,6 +227,7 @@ func ExampleAgent() {
 	defer root.Close()
 
 	agent := &maildir.Agent{Root: root, Mailboxes: table{"alice@example.org": "example.org/alice/"}}
+	defer agent.Close()
 	results := agent.Deliver(context.Background(), &mtakit.Delivery{
 		Envelope:   &mtakit.Envelope{Sender: "bob@example.net"},
 		Recipients: []mtakit.Recipient{{Address: "alice@example.org"}, {Address: "nobody@example.org"}},

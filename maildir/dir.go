@@ -1,18 +1,16 @@
 package maildir
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/internal/disk"
 )
 
 // Dir is one Maildir.
@@ -32,137 +30,79 @@ type Dir struct {
 // Deliver writes fields and m into the Maildir and returns the path of the file
 // below Root, "example.org/alice/new/1767225600.M1P2R3.mx.example.org,S=4711".
 // When it returns nil, the message survives a crash of the machine. After an
-// error nothing is left behind that a reader would see.
+// error nothing is left behind that a reader would see, but for one case: when
+// the last sync fails, a reader may have taken the message already, or a crash
+// may bring it back, and a second try makes two of it.
 func (d Dir) Deliver(ctx context.Context, fields []mtakit.Field, m *mtakit.Message) (file string, err error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
-	box, err := d.open()
+	tree, err := disk.OpenTree(d.Root)
 	if err != nil {
 		return "", fmt.Errorf("maildir: %w", err)
 	}
-	defer box.Close()
-	name := uniqueName(time.Now(), d.Hostname)
-	tmp := path.Join("tmp", name)
-	f, err := d.create(box, tmp)
-	if err != nil {
-		return "", fmt.Errorf("maildir: %w", err)
-	}
-	size, err := d.fill(f, fields, m)
-	if err != nil {
-		return "", fmt.Errorf("maildir: %w", errors.Join(err, box.Remove(tmp)))
-	}
-	file = path.Join("new", fmt.Sprintf("%s,S=%d", name, size))
-	if err := d.rename(box, tmp, file); err != nil {
-		return "", fmt.Errorf("maildir: %w", errors.Join(err, box.Remove(tmp)))
-	}
-	if err := syncDir(box, "new"); err != nil {
-		// The name may or may not be on disk. Taking it back makes the retry
-		// that follows the only copy.
-		return "", fmt.Errorf("maildir: %w", errors.Join(err, box.Remove(file)))
-	}
-	return path.Join(d.Path, file), nil
+	defer tree.Close()
+	s := store{tree: tree}
+	l := &letter{path: d.Path, fields: fields}
+	s.deliver(ctx, d, m, []*letter{l})
+	return path.Join(d.Path, "new", l.final), l.err
 }
 
-// open opens the Maildir itself, so that its path is walked once, and makes it
-// when it is not there.
-func (d Dir) open() (*os.Root, error) {
-	dir := path.Join(".", d.Path)
-	box, err := d.Root.OpenRoot(dir)
+// open opens the two folders of a delivery, and makes them when they are not
+// there.
+func (s *store) open(dir string) (tmp, new disk.Folder, err error) {
+	tmp, new, err = s.pair(dir)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return box, err
+		return tmp, new, err
 	}
-	if err := d.make(); err != nil {
-		return nil, err
+	if err := s.make(dir); err != nil {
+		return nil, nil, err
 	}
-	return d.Root.OpenRoot(dir)
+	return s.pair(dir)
 }
 
-// create opens a new file in tmp/, and makes that when it is not there.
-func (d Dir) create(box *os.Root, tmp string) (*os.File, error) {
-	f, err := box.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return f, err
+func (s *store) pair(dir string) (tmp, new disk.Folder, err error) {
+	if tmp, err = s.tree.Open(path.Join(dir, "tmp")); err != nil {
+		return nil, nil, err
 	}
-	if err := d.make(); err != nil {
-		return nil, err
+	if new, err = s.tree.Open(path.Join(dir, "new")); err != nil {
+		return nil, nil, errors.Join(err, tmp.Close())
 	}
-	return box.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	return tmp, new, nil
 }
 
-// rename moves the file to new/, and makes that when somebody has removed it.
-func (d Dir) rename(box *os.Root, tmp, file string) error {
-	err := box.Rename(tmp, file)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := d.make(); err != nil {
-		return err
-	}
-	return box.Rename(tmp, file)
-}
-
-func (d Dir) make() error {
-	for _, sub := range [...]string{"cur", "new", "tmp"} {
-		if err := mkdirAll(d.Root, path.Join(d.Path, sub)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// fill writes, syncs and closes f, and returns its size.
-func (d Dir) fill(f *os.File, fields []mtakit.Field, m *mtakit.Message) (int64, error) {
-	err := d.write(f, fields, m)
-	if err == nil {
-		err = f.Sync()
-	}
-	var size int64
-	if err == nil {
-		size, err = f.Seek(0, io.SeekCurrent)
-	}
-	return size, errors.Join(err, f.Close())
-}
-
-func (d Dir) write(f *os.File, fields []mtakit.Field, m *mtakit.Message) error {
-	b := bufio.NewWriterSize(f, int(min(64<<10, 1<<10+m.Size())))
-	lines := unixLines{w: b}
-	var w io.Writer = &lines
-	if d.CRLF {
-		w = b
-	}
-	for _, field := range fields {
-		if _, err := w.Write(field.Raw()); err != nil {
-			return err
-		}
-	}
-	if _, err := m.WriteTo(w); err != nil {
-		return err
-	}
-	return errors.Join(lines.Flush(), b.Flush())
-}
-
-// mkdirAll makes a directory and its parents, each synced into its parent: a
-// directory entry that is lost takes the mail below it along.
-func mkdirAll(root *os.Root, dir string) error {
+// make makes a Maildir and what is missing above it, each synced into its
+// parent: a directory entry that is lost takes the mail below it along. tmp/
+// comes last: another delivery that finds it need not look after the rest.
+func (s *store) make(dir string) error {
 	at := "."
-	for _, name := range strings.Split(dir, "/") {
-		parent := at
-		at = path.Join(at, name)
-		if err := root.Mkdir(at, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	for _, name := range strings.Split(path.Join(dir, "cur"), "/") {
+		if err := s.mkdir(at, name); err != nil {
 			return err
 		}
 		// Also when it was there: another delivery may have made it just now
 		// and not synced it yet.
-		if err := syncDir(root, parent); err != nil {
+		if name != "cur" {
+			if err := s.syncDir(at); err != nil {
+				return err
+			}
+			at = path.Join(at, name)
+		}
+	}
+	for _, name := range [...]string{"new", "tmp"} {
+		if err := errors.Join(s.mkdir(at, name), s.syncDir(at)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func syncDir(root *os.Root, dir string) error {
-	f, err := root.Open(dir)
+func (s *store) mkdir(parent, name string) error {
+	if err := s.tree.Mkdir(path.Join(parent, name)); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+func (s *store) syncDir(dir string) error {
+	f, err := s.tree.Open(dir + "/.") // the administrator may have put a link there
 	if err != nil {
 		return err
 	}

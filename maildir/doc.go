@@ -12,9 +12,16 @@
 // new/, and every directory that had to be made are synced. A crash leaves a
 // stray file in tmp/ at most, never half a message in new/.
 //
+// Shared syncs: deliveries into the same folder at the same time share the sync
+// of its names. With Agent.SyncFS all that wait at a moment share one syncfs(2)
+// of the file system, and each takes part in two: one when its file is written,
+// and after the rename one for the name. The recipients of one message go through
+// this side by side.
+//
 // Contained: mailbox paths come from tables that people edit, and local parts
-// may be put into them. All files are opened through an os.Root, so that no
-// path, and no symbolic link, leads out of the mail directory.
+// may be put into them. Every path is walked below an os.Root, so that none, and
+// no symbolic link, leads out of the mail directory; tmp/ and new/ may be no
+// symbolic links at all.
 //
 // Looping mail ends: a message that already has a Delivered-To field with the
 // same address bounces (5.4.6), as in local(8).
@@ -22,7 +29,7 @@
 // # Use
 //
 //  1. Make an Agent with the mail directory and a table of mailboxes, and give
-//     it to the queue manager as the agent of a transport.
+//     it to the queue manager as the agent of a transport. Close it after that.
 //  2. A program that wants to put a message into one Maildir calls Dir.Deliver.
 //
 // # Caveats

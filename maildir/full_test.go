@@ -60,12 +60,14 @@ func TestRealDisk(t *testing.T) {
 	r := deliver(400)
 	require.Equal(t, mtakit.Deferred, r.Outcome)
 	require.Equal(t, smtp.EnhancedCode{4, 3, 0}, r.Status)
+	require.NoError(t, a.Close())
 	require.NoError(t, root.Close())
 	disk.Repair(t)
 	root, err = os.OpenRoot(disk.Dir)
 	require.NoError(t, err)
 	defer root.Close()
 	a.Root = root
+	defer a.Close()
 	require.NoError(t, os.Remove(files[1]))
 	require.Equal(t, mtakit.Delivered, deliver(400).Outcome, "and it goes on")
 }

@@ -24,5 +24,8 @@ func hostPart(host string) string {
 	if host == "" {
 		return "localhost"
 	}
+	if !strings.ContainsAny(host, "/:,\x00") {
+		return host
+	}
 	return strings.NewReplacer("/", `\057`, ":", `\072`, ",", `\054`, "\x00", "").Replace(host)
 }
