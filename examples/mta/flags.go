@@ -144,7 +144,7 @@ func isPort(s string, least uint64) bool {
 	return err == nil && n >= least
 }
 
-// wholeSyncs says whether the queue in dir is to use syncfs(2).
+// wholeSyncs says whether the queue, or the mailboxes, in dir are to use syncfs(2).
 func (c *config) wholeSyncs(dir string) bool {
 	return c.syncfs == "on" || c.syncfs == "auto" && filespool.OwnFileSystem(dir)
 }

@@ -78,12 +78,14 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	trivial := &rewrite.Trivial{Origin: t.origin}
 
 	// Keeping and delivering.
+	s.local = &maildir.Agent{Root: s.mail, Mailboxes: lookup.Address(t.mailboxes), Hostname: c.hostname,
+		SyncFS: c.wholeSyncs(s.mail.Name()), Logger: s.logger}
 	s.remote = &relay.Agent{Hostname: c.hostname, Logger: s.logger}
 	s.manager = &queue.Manager{
 		Spool:  s.spool,
 		Router: router,
 		Agents: map[string]queue.DeliveryAgent{
-			"local": &maildir.Agent{Root: s.mail, Mailboxes: lookup.Address(t.mailboxes), Hostname: c.hostname, Logger: s.logger},
+			"local": s.local,
 			"smtp":  s.remote,
 		},
 		Hostname:   c.hostname,

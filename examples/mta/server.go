@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/maildir"
 	"github.com/mtakit/mtakit/queue"
 	"github.com/mtakit/mtakit/queue/filespool"
 	"github.com/mtakit/mtakit/queue/relay"
@@ -43,6 +44,7 @@ type server struct {
 
 	manager  *queue.Manager
 	maildrop *queue.Maildrop
+	local    *maildir.Agent
 	remote   *relay.Agent
 	// The ports: mail from everywhere, and mail of users who logged in.
 	inbound, submission *smtpserver.Server
@@ -224,6 +226,9 @@ func (s *server) close() error {
 	}
 	if s.remote != nil {
 		errs = append(errs, s.remote.Close())
+	}
+	if s.local != nil {
+		errs = append(errs, s.local.Close())
 	}
 	if s.spool != nil {
 		errs = append(errs, s.spool.Close())
