@@ -179,59 +179,70 @@ func TestOperationsWhileTheSpoolIsRead(t *testing.T) {
 // the program is stopped. A success wakes the former alone.
 func TestSitesAfterRestart(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newSpool()
-		var up atomic.Bool
-		g := &gauge{takes: second}
-		g.answer = func(d *mtakit.Delivery, i int) mtakit.Result {
-			switch {
-			case d.Recipients[i].Address == "full@example.net" && !up.Load():
-				return deferred("mailbox full")
-			case up.Load():
-				return mtakit.Result{Outcome: mtakit.Delivered}
+	for _, name := range []string{"memspool", "filespool"} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			var up atomic.Bool
+			g := &gauge{takes: second}
+			g.answer = func(d *mtakit.Delivery, i int) mtakit.Result {
+				switch {
+				case up.Load():
+					return mtakit.Result{Outcome: mtakit.Delivered}
+				case d.Recipients[i].Address == "full@example.net":
+					return deferred("mailbox full")
+				}
+				return down()
 			}
-			return down()
-		}
-		m := manager(s, g)
-		m.MinBackoff = 10 * time.Minute
-		stop := serve(t, m)
-		full := send(t, m, "a@example.org", "full@example.net")
-		both := send(t, m, "a@example.org", "u@example.net", "u@example.com")
-		sleep(5 * time.Second)
-		for i := range 6 {
-			send(t, m, "a@example.org", fmt.Sprintf("u%d@example.net", i))
-		}
-		sleep(25 * time.Second)
-		stop()
-		for id, m := range s.stored {
-			want := "smtp example.net"
-			if id == full || id == both {
-				want = ""
+			open := opener(t, name, dir)
+			s := open()
+			m := manager(s, g)
+			m.MinBackoff = 10 * time.Minute
+			stop := serve(t, m)
+			synctest.Wait()
+			more := map[string]bool{
+				send(t, m, "a@example.org", "full@example.net"):               true,
+				send(t, m, "a@example.org", "u@example.net", "u@example.com"): true,
 			}
-			assert.Equal(t, want, m.Site, id)
-		}
+			sleep(5 * time.Second)
+			for i := range 6 {
+				send(t, m, "a@example.org", fmt.Sprintf("u%d@example.net", i))
+			}
+			sleep(25 * time.Second)
+			stop()
+			for _, e := range entries(t, s) {
+				want := "smtp example.net"
+				if more[e.ID] {
+					want = ""
+				}
+				assert.Equal(t, want, e.Site, e.ID)
+			}
 
-		up.Store(true)
-		m = manager(s, g)
-		m.MinBackoff = time.Minute
-		restart := time.Now()
-		serve(t, m)
-		synctest.Wait()
-		early := len(g.all())
-		require.Equal(t, 8, m.Status().Waiting)
-		send(t, m, "a@example.org", "new@example.net")
-		sleep(50 * time.Second)
-		assert.Len(t, g.all(), early+1, "each has its rest")
-		sleep(5 * time.Minute)
-		assert.Equal(t, 2, s.len())
-		assert.NotNil(t, s.get(full))
-		assert.NotNil(t, s.get(both))
-		for _, c := range g.all()[early+1:] {
-			assert.GreaterOrEqual(t, c.at.Sub(restart), time.Minute)
-		}
-		sleep(time.Hour)
-		assert.Zero(t, s.len())
-	})
+			up.Store(true)
+			s = open()
+			m = manager(s, g)
+			m.MinBackoff = time.Minute
+			restart, early := time.Now(), len(g.all())
+			stop = serve(t, m)
+			sleep(time.Second)
+			require.Equal(t, 8, m.Status().Waiting, name)
+			send(t, m, "a@example.org", "new@example.net")
+			sleep(50 * time.Second)
+			assert.Len(t, g.all(), early+1, "each has its rest")
+			sleep(5 * time.Minute)
+			left := entries(t, s)
+			assert.Len(t, left, 2)
+			for _, e := range left {
+				assert.True(t, more[e.ID])
+			}
+			for _, c := range g.all()[early+1:] {
+				assert.GreaterOrEqual(t, c.at.Sub(restart), time.Minute)
+			}
+			sleep(time.Hour)
+			assert.Empty(t, entries(t, s))
+			stop()
+			require.NoError(t, s.Close())
+		})
+	}
 }
 
 // TestCutOffSleepsForNobody has a message crash the program that had waited for

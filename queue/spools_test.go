@@ -27,6 +27,24 @@ func entries(t *testing.T, s queue.Spool) (all []queue.Entry) {
 	return all
 }
 
+// opener returns what opens a spool, and what it kept when it was open before.
+func opener(t *testing.T, name, dir string) func() queue.Spool {
+	if name == "memspool" {
+		s := &memspool.Spool{}
+		return func() queue.Spool { return s }
+	}
+	var s *filespool.Spool
+	return func() queue.Spool {
+		if s != nil {
+			require.NoError(t, s.Close())
+		}
+		var err error
+		s, err = filespool.Open(filepath.Join(dir, "queue"), filespool.Options{})
+		require.NoError(t, err)
+		return s
+	}
+}
+
 // TestRealSpools takes one message of every fate through the spools that
 // programs use, with a restart after each of the first attempts.
 func TestRealSpools(t *testing.T) {
@@ -34,15 +52,7 @@ func TestRealSpools(t *testing.T) {
 	for _, name := range []string{"memspool", "filespool"} {
 		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
-			open := func() queue.Spool {
-				s, err := filespool.Open(filepath.Join(dir, "queue"), filespool.Options{})
-				require.NoError(t, err)
-				return s
-			}
-			if name == "memspool" {
-				s := &memspool.Spool{}
-				open = func() queue.Spool { return s }
-			}
+			open := opener(t, name, dir)
 			w := newWorld()
 			for n := range 4 {
 				s := open()
@@ -59,8 +69,6 @@ func TestRealSpools(t *testing.T) {
 				require.NoError(t, <-done)
 				if n == 3 {
 					assert.Empty(t, entries(t, s), name)
-				}
-				if name == "filespool" {
 					require.NoError(t, s.Close())
 				}
 			}
