@@ -127,7 +127,13 @@ func above(env *mtakit.Envelope, length int64) []string {
 	if !env.NotBefore.IsZero() {
 		lines = append(lines, "not-before: "+env.NotBefore.UTC().Format(time.RFC3339Nano))
 	}
+	if name, ok := env.Attrs[AttrFullName]; ok {
+		lines = append(lines, "full-name: "+name)
+	}
 	for _, name := range slices.Sorted(maps.Keys(env.Attrs)) {
+		if name == AttrFullName {
+			continue
+		}
 		lines = append(lines, "attribute: "+xtext(name)+"="+xtext(env.Attrs[name]))
 	}
 	lines = append(lines, "sender: "+mailPath(env))
@@ -157,7 +163,7 @@ func sayable(env *mtakit.Envelope) error {
 		return err
 	}
 	back.Options.UTF8 = env.Options.UTF8
-	if strings.Join(above(back, -1), "\n")+"\n" != text {
+	if back.Attrs[AttrFullName] != env.Attrs[AttrFullName] || strings.Join(above(back, -1), "\n")+"\n" != text {
 		return errors.New("an envelope that cannot be written")
 	}
 	return nil

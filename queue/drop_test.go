@@ -43,7 +43,7 @@ func full() *mtakit.Envelope {
 				OriginalRecipientType: smtp.DSNAddressTypeRFC822, OriginalRecipient: "c + d@example.net"}},
 		},
 		NotBefore: time.Date(2030, 1, 2, 3, 4, 5, 6, time.UTC),
-		Attrs:     map[string]string{"tenant": "a\nb = \x00\xff", "": ""},
+		Attrs:     map[string]string{"tenant": "a\nb = \x00\xff", "": "", queue.AttrFullName: "Jürgen, the First"},
 	}
 }
 
@@ -93,6 +93,8 @@ func TestDropRefuses(t *testing.T) {
 		"bad RET":       {Options: smtp.MailOptions{Return: "X\nsender: <>"}, Recipients: to},
 		"bad NOTIFY":    {Recipients: []mtakit.Recipient{{Address: "b", Options: smtp.RcptOptions{Notify: []smtp.DSNNotify{"NEVER\n", "X"}}}}},
 		"bad ORCPT":     {Recipients: []mtakit.Recipient{{Address: "b", Options: smtp.RcptOptions{OriginalRecipient: "a\nb"}}}},
+		"full name":     {Recipients: to, Attrs: map[string]string{queue.AttrFullName: "a\nsender: b"}},
+		"spaces":        {Recipients: to, Attrs: map[string]string{queue.AttrFullName: " a"}},
 		"hold":          {Recipients: to, Hold: "x"},
 		"filter":        {Recipients: to, Filter: "x:y"},
 		"priority":      {Recipients: to, Priority: 1},
@@ -160,6 +162,7 @@ func FuzzDrop(f *testing.F) {
 	f.Add("a@example.org", "b@example.net", "b@example.net", "id", "k", "v", "8BITMIME", "FULL", "NEVER", "Subject: x\n\nHi", int64(1))
 	f.Add(`"a b"@c`, "jürgen@x", `\x{}`, "+", "\n", "=", "", "", "", "\r\r\n", int64(-1))
 	f.Add("0", "0", "\x8d", "0", "0", "0", "", "", "", "0", int64(1))
+	f.Add("a", "b", "", "", "fullname", " x", "", "", "", "", int64(0))
 	f.Add("<>", "\\", "a;b", "", "", "", "7BIT", "HDRS", "SUCCESS", "", int64(1<<40))
 	f.Fuzz(func(t *testing.T, sender, recipient, orcpt, envid, name, value, body, ret, notify, message string, at int64) {
 		want := &mtakit.Envelope{
@@ -185,7 +188,7 @@ func FuzzDrop(f *testing.F) {
 		text, err := io.ReadAll(r)
 		require.NoError(t, err)
 		require.Equal(t, message, string(text))
-		want.Options.UTF8 = got.Options.UTF8
+		want.Options.UTF8, want.Options.Size = got.Options.UTF8, int64(len(message))
 		require.Equal(t, want, got)
 	})
 }

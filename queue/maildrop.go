@@ -38,6 +38,7 @@ import (
 //
 //	version: 1                         the first line; another version stays where it is
 //	length: 12                         of the message as it stands here, bytes
+//	full-name: Alice Example           of the author, for Envelope.Attrs
 //	not-before: 2030-01-01T08:00:00Z   no delivery before (RFC 3339)
 //	attribute: name=value              for Envelope.Attrs, both in xtext (RFC 3461, section 4);
 //	                                   only from root and the server's own user
@@ -96,9 +97,15 @@ type Maildrop struct {
 	Observer mtakit.Observer
 }
 
-// AttrUID is the name under which Envelope.Attrs has the submitter's user ID,
-// in decimal digits. A submission cannot set it.
-const AttrUID = "uid"
+// Names in Envelope.Attrs.
+const (
+	// AttrUID has the submitter's user ID in decimal digits. A submission cannot
+	// set it.
+	AttrUID = "uid"
+	// AttrFullName has the author's name for a From field, "Alice Example", as the
+	// submission has it.
+	AttrFullName = "fullname"
+)
 
 // defaultRecipients is how many recipients a submission may have.
 const defaultRecipients = 50000

@@ -186,8 +186,15 @@ func readAttribute(env *mtakit.Envelope, text string) error {
 	name, value, ok := strings.Cut(text, "=")
 	name, okName := decodeXtext(name)
 	value, okValue := decodeXtext(value)
-	if _, twice := env.Attrs[name]; !ok || !okName || !okValue || twice {
+	if !ok || !okName || !okValue || name == AttrFullName {
 		return fmt.Errorf("bad attribute %.80q", text)
+	}
+	return setAttribute(env, name, value)
+}
+
+func setAttribute(env *mtakit.Envelope, name, value string) error {
+	if _, twice := env.Attrs[name]; twice {
+		return fmt.Errorf("attribute %.80q twice", name)
 	}
 	if env.Attrs == nil {
 		env.Attrs = make(map[string]string)

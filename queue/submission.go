@@ -39,9 +39,9 @@ func newSubmission(r io.Reader, maxRecipients int) *submission {
 }
 
 // ReadSubmission reads what stands above the message of a submission, and
-// returns the envelope and the message as it stands there. Reading the message
-// fails with ErrSubmission when it has another length than the submission says.
-// maxRecipients bounds the recipients; zero means 50000.
+// returns the envelope and the message as it stands there. Its length, when the
+// submission says it, is in Options.Size; reading another one fails with
+// ErrSubmission. maxRecipients bounds the recipients; zero means 50000.
 func ReadSubmission(r io.Reader, maxRecipients int) (*mtakit.Envelope, io.Reader, error) {
 	s := newSubmission(r, cmp.Or(maxRecipients, defaultRecipients))
 	env, err := s.envelope()
@@ -103,7 +103,9 @@ func (s *submission) field(env *mtakit.Envelope, name, value string) error {
 		if err != nil || n < 0 || s.length >= 0 {
 			return fmt.Errorf("bad length %.40q", value)
 		}
-		s.length = n
+		s.length, env.Options.Size = n, n
+	case "full-name":
+		return setAttribute(env, AttrFullName, value)
 	case "not-before":
 		at, err := time.Parse(time.RFC3339Nano, value)
 		if err != nil {

@@ -128,7 +128,8 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	s.submission = &smtpserver.Server{Backend: &submit, Hostname: c.hostname, TLSConfig: tlsutil.Server(s.pair),
 		MaxSize: c.maxSize, IdleTimeout: c.timeout, Reporter: s.manager, Logger: s.logger, Observer: observer}
 	s.maildrop = &queue.Maildrop{Dir: filepath.Join(s.dir, "queue", "maildrop"), Corrupt: filepath.Join(s.dir, "queue", "corrupt"),
-		Queue: s.manager, Hostname: c.hostname, Rewriter: trivial, Filter: filter.Chain{checks, rewrite.Missing{Hostname: c.hostname}, cleanup},
+		Queue: s.manager, Hostname: c.hostname, Rewriter: trivial,
+		Filter:   filter.Chain{checks, rewrite.Missing{Hostname: c.hostname, FullName: queue.AttrFullName}, cleanup},
 		QueueRun: c.queueRun, MaxSize: cmp.Or(c.maxSize, -1), Logger: s.logger, Observer: observer}
 
 	s.check = func(ctx context.Context) { t.check(ctx, expander) }

@@ -30,6 +30,16 @@ func TestMissing(t *testing.T) {
 		require.NoError(t, err)
 		assert.Regexp(t, tt.want, string(m.Header.Bytes()))
 	}
+	for name, want := range map[string]string{"": "a@example.org", "Alice Example": `"Alice Example" <a@example.org>`,
+		`A "\`: `"A \"\\" <a@example.org>`, "J\u00fcrgen": "=?utf-8?q?J=C3=BCrgen?= <a@example.org>",
+		"a\r\nTo: b": "=?utf-8?q?a=0D=0ATo:_b?= <a@example.org>"} {
+		m := mtakit.NewMessage([]byte("\r\n"))
+		env := &mtakit.Envelope{Sender: "a@example.org", Attrs: map[string]string{"n": name}}
+		_, err := rewrite.Missing{Hostname: "mx.example.org", FullName: "n"}.Filter(t.Context(), env, m)
+		require.NoError(t, err)
+		from, _ := m.Header.Get("From")
+		assert.Equal(t, want, from)
+	}
 	m := mtakit.NewMessage([]byte("Subject: x\r\n\r\n"))
 	_, err := rewrite.Missing{Hostname: "mx.example.org"}.Filter(t.Context(), &mtakit.Envelope{Sender: "a\nb: c"}, m)
 	require.ErrorIs(t, err, mtakit.ErrField)

@@ -45,8 +45,8 @@ var kinds = []struct {
 	kind string
 	err  error
 }{
-	{"not found", queue.ErrNotFound}, {"busy", queue.ErrBusy}, {"denied", ErrDenied}, {"usage", ErrUsage},
-	{"temporary", ErrTemporary}, {"refused", ErrRefused}, {"unsupported", ErrUnsupported},
+	{"not found", queue.ErrNotFound}, {"busy", queue.ErrBusy}, {"denied", ErrDenied}, {"denied", queue.ErrSubmitter}, {"usage", ErrUsage},
+	{"temporary", ErrTemporary}, {"refused", ErrRefused}, {"refused", queue.ErrSubmission}, {"unsupported", ErrUnsupported},
 	{"temporary", context.Canceled}, {"temporary", context.DeadlineExceeded},
 }
 

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// Submitter takes mail from local programs. It must check what it is given:
-// anybody may have written it.
+// Submitter takes mail from local programs: *queue.Maildrop does. It must check
+// what it is given: anybody may have written it.
 type Submitter interface {
 	// Submit reads a submission, in the format of queue.Maildrop, from the user
 	// with this ID, and returns the queue ID of the message. A 5xx reply, or an
-	// error that wraps ErrRefused, refuses it for good; any other error for now.
-	// An ID of "" without an error means that it was thrown away.
+	// error that wraps ErrRefused or queue.ErrSubmission, refuses it for good; any
+	// other error for now. An ID of "" without an error means that it was thrown away.
 	Submit(ctx context.Context, uid int, r io.Reader) (id string, err error)
 }
 
