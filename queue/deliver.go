@@ -135,7 +135,8 @@ func (m *Manager) note(v *delivery, results []mtakit.Result) (site *mtakit.Resul
 		}
 		isDeferred := result.Outcome == mtakit.Deferred
 		if isDeferred && result.Site && site == nil {
-			site = &result
+			failed := result // or each result would be allocated
+			site = &failed
 			v.run.blocked(v.destination)
 		}
 		if v.reported != nil && v.reported[n] || isDeferred && cancelled {
