@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -11,6 +13,8 @@ import (
 	"github.com/emersion/go-message/mail"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/mtakit/mtakit/queue/filespool"
 )
 
 // report takes a DSN apart: its text, and the fields of the message and of each
@@ -64,18 +68,20 @@ func TestOneAttempt(t *testing.T) {
 	}
 	assert.NotContains(t, text, "Hello.")
 	p.mails(t, "example.test/bob", 1)
-	eventually(t, func() bool { return len(p.queued()) == 0 }, p)
+	eventually(t, func() bool { return len(p.queued(t)) == 0 }, p)
 }
 
-// queued lists the messages in the queue.
-func (p *program) queued() (names []string) {
-	for _, name := range listing(p.dir) {
-		switch filepath.Base(filepath.Dir(name)) {
-		case "incoming", "active", "deferred", "hold", "corrupt", "maildrop":
-			names = append(names, name)
-		}
+// queued lists what is in the queue, damaged or not yet picked up included.
+func (p *program) queued(t *testing.T) (names []string) {
+	t.Helper()
+	dir := filepath.Join(p.dir, "queue")
+	spool, err := filespool.Open(dir, filespool.Options{ReadOnly: true})
+	require.NoError(t, err)
+	defer spool.Close()
+	for e, err := range spool.Entries(t.Context()) {
+		names = append(names, fmt.Sprint(e.ID, err))
 	}
-	return names
+	return append(append(names, glob(t, filepath.Join(dir, "corrupt", "*"))...), glob(t, filepath.Join(dir, "maildrop", "*"))...)
 }
 
 // TestWarning: who is ours is told of a delay, once; others are not.
@@ -147,11 +153,7 @@ func TestCorrupt(t *testing.T) {
 	p.logged(t, good, "status=deferred")
 	p.logged(t, bad, "status=deferred")
 	p.kill(t)
-	for _, name := range p.queued() {
-		if strings.HasPrefix(filepath.Base(name), bad) {
-			require.NoError(t, os.WriteFile(name, []byte("\x00garbage"), 0o600))
-		}
-	}
+	damage(t, dir, bad)
 	write(t, filepath.Join(dir, "queue", "deferred", "what is this"), "not one of ours\n")
 
 	sink, addr := relaySink(t)
@@ -164,6 +166,21 @@ func TestCorrupt(t *testing.T) {
 	require.NotEmpty(t, reasons, listing(dir))
 	dial(t, p.smtp).send("friend@example.net", "bob@example.test", hello)
 	p.mails(t, "example.test/bob", 1)
+}
+
+// damage changes a byte of a message where it first stands in the journal.
+func damage(t *testing.T, dir, id string) {
+	t.Helper()
+	for _, name := range glob(t, filepath.Join(dir, "queue", "journal", "0*")) {
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		if at := bytes.Index(b, []byte(id)); at >= 0 {
+			b[at+len(id)+100]++
+			require.NoError(t, os.WriteFile(name, b, 0o600))
+			return
+		}
+	}
+	require.Fail(t, "not in the journal", id)
 }
 
 // TestMaxSize: SIZE in EHLO, at MAIL, and counted.

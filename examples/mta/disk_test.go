@@ -54,7 +54,7 @@ func TestFullDisk(t *testing.T) {
 	for _, mail := range p.mails(t, "example.test/alice", acked+1) {
 		assert.True(t, strings.HasSuffix(mail, strings.ReplaceAll(text, "\r\n", "\n")))
 	}
-	eventually(t, func() bool { return len(p.queued()) == 0 }, p)
+	eventually(t, func() bool { return len(p.queued(t)) == 0 }, p)
 	assert.NoDirExists(t, filepath.Join(dir, "mail", "example.test", "bob"))
 }
 

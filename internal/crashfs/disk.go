@@ -4,9 +4,11 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -253,19 +255,18 @@ func (d *Disk) Remove(name string) error {
 	return nil
 }
 
-// List returns the names in a directory.
-func (d *Disk) List(name string) ([]string, error) {
+// List calls each for the names in a directory.
+func (d *Disk) List(name string, each func(string)) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	_, _, n, err := d.lookup("open", name)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	names := make([]string, 0, len(n.names))
-	for name := range n.names {
-		names = append(names, name)
+	for _, name := range slices.Sorted(maps.Keys(n.names)) { // the same order in each run
+		each(name)
 	}
-	return names, nil
+	return nil
 }
 
 // SyncDir makes the names in a directory durable.

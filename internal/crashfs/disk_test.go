@@ -148,7 +148,8 @@ func Example() {
 	}
 	f.WriteAt([]byte("Subject: hello\r\n"), 0)
 	fmt.Println(f.Sync())
-	names, err := d.Restart(nil).List("/")
+	var names []string
+	err = d.Restart(nil).List("/", func(name string) { names = append(names, name) })
 	fmt.Println(names, err)
 	// Output:
 	// <nil>

@@ -78,4 +78,14 @@ func (f *file) Sync() error {
 	return err
 }
 
+func (f *file) SyncData() error {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	_, err := f.disk.step()
+	if !f.disk.crashed {
+		f.node.syncData(err == nil)
+	}
+	return err
+}
+
 func (f *file) Close() error { return nil }

@@ -19,8 +19,9 @@ type FS interface {
 	Replace(name, other string) error
 	// Remove takes a name away.
 	Remove(name string) error
-	// List returns the names in a directory, in any order.
-	List(dir string) ([]string, error)
+	// List calls each for the names in a directory, in any order. each does
+	// nothing with the file system.
+	List(dir string, each func(name string)) error
 	// SyncDir makes the names in a directory durable.
 	SyncDir(dir string) error
 	// Free returns how many bytes and files still fit. A file system that
@@ -41,6 +42,9 @@ type File interface {
 	Truncate(size int64) error
 	// Sync makes the file's bytes durable, not its names.
 	Sync() error
+	// SyncData is Sync for a file whose length was synced before: what lies
+	// behind that length may be lost.
+	SyncData() error
 }
 
 // WholeFS is an FS that can sync all its files at once.

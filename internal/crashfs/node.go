@@ -83,6 +83,29 @@ func (n *node) sync(ok bool) {
 	n.dirty, n.dirtyNames = nil, nil
 }
 
+// syncData is sync without the length: what is behind the durable one stays
+// undecided.
+func (n *node) syncData(ok bool) {
+	var behind []write
+	for _, w := range n.dirty {
+		in := min(int64(len(n.durable))-w.off, int64(len(w.data)))
+		switch {
+		case w.data == nil || in <= 0:
+			behind = append(behind, w)
+			continue
+		case in < int64(len(w.data)):
+			behind = append(behind, write{w.off + in, w.data[in:]})
+		}
+		if ok {
+			n.durable = apply(n.durable, write{w.off, w.data[:in]})
+		}
+	}
+	if !ok {
+		behind = nil
+	}
+	n.dirty = behind
+}
+
 // walk calls f for n and everything below it.
 func (n *node) walk(f func(*node)) {
 	f(n)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/mtakit/mtakit"
@@ -15,7 +16,8 @@ import (
 // maxAttrs bounds the names and values of Envelope.Attrs together.
 const maxAttrs = 64 << 10
 
-// Commit accepts messages and records changes in one step. See queue.Spool.
+// Commit accepts messages and records changes in one step, which is one record
+// of the journal. See queue.Spool.
 func (s *Spool) Commit(ctx context.Context, accept []queue.Accept, changes []queue.Change) ([]string, error) {
 	done, err := s.enterToWrite()
 	if err == nil {
@@ -31,21 +33,139 @@ func (s *Spool) Commit(ctx context.Context, accept []queue.Accept, changes []que
 		discard(accept)
 		return nil, err
 	}
-	switch {
-	case len(accept) == 0:
-		return nil, s.change(changes)
-	case len(accept) == 1 && len(changes) == 0:
-		err = s.accept(drafts[0], &accept[0])
-	default:
-		err = s.both(drafts, accept, changes)
-	}
+	err = s.record(drafts, accept, changes)
 	for _, d := range drafts {
-		d.Discard() // those that were not reached
+		d.end(err == nil)
 	}
-	if err != nil {
+	s.tidyUp()
+	switch {
+	case err == nil:
+		return idsOf(drafts), nil
+	case len(accept) > 0:
 		return nil, reply(err)
 	}
-	return idsOf(drafts), nil
+	return nil, fmt.Errorf("filespool: %w", err)
+}
+
+// record makes the step and has it written.
+func (s *Spool) record(drafts []*draft, accept []queue.Accept, changes []queue.Change) error {
+	st := new(step)
+	for i := range changes {
+		n, err := s.checkChange(&changes[i])
+		if err != nil {
+			return err
+		}
+		st.change(&changes[i], n)
+	}
+	if len(drafts) > 0 {
+		if err := s.waitForRoom(); err != nil {
+			return err
+		}
+	}
+	for i, d := range drafts {
+		if s.index.knows(d.id) {
+			return fmt.Errorf("message %s: %w", d.id, fs.ErrExist)
+		}
+		if err := d.finish(&accept[i]); err != nil {
+			return fmt.Errorf("message %s: %w", d.id, err)
+		}
+		if d.file == nil {
+			st.message(d.id, d.buf, len(accept[i].Envelope.Recipients))
+		} else {
+			st.file(d.id, len(accept[i].Envelope.Recipients))
+		}
+	}
+	if len(st.parts) == 0 {
+		return nil
+	}
+	if err := s.journal.commit(st); err != nil {
+		return err
+	}
+	for _, id := range st.gone {
+		if err := s.unlink(id); err != nil { // retire tries again
+			s.Logger.Warn("cannot remove", "id", id, "error", err)
+		}
+	}
+	return nil
+}
+
+// checkChange finds out whether there is such a message and such recipients, and
+// returns how many there are.
+func (s *Spool) checkChange(c *queue.Change) (recipients int, err error) {
+	n, err := s.recipients(c.ID)
+	if err != nil {
+		return 0, err
+	}
+	for _, list := range [2][]queue.Mark{c.Marks, c.Results} {
+		for _, m := range list {
+			if m.Recipient < 0 || m.Recipient >= n || m.State > queue.Notified {
+				return 0, fmt.Errorf("message %s: no recipient %d or no state %d", c.ID, m.Recipient, m.State)
+			}
+		}
+	}
+	return n, nil
+}
+
+// recipients returns how many recipients a message has.
+func (s *Spool) recipients(id string) (int, error) {
+	if t, found, gone := s.index.get(id); found && !gone && t.recipients >= 0 {
+		return t.recipients, nil
+	}
+	im, err := s.load(id, -1)
+	if err != nil {
+		return 0, err
+	}
+	n := len(im.envelope.Recipients)
+	s.index.counted(id, n)
+	return n, nil
+}
+
+// waitForRoom lets new messages wait while the journal is twice as large as it
+// should be: what is in it has to get files of its own, and these are slower.
+func (s *Spool) waitForRoom() error {
+	x := &s.index
+	for {
+		x.mu.RLock()
+		full := x.size > 2*s.Journal && len(x.segments) > 1
+		x.mu.RUnlock()
+		if !full || s.inline {
+			return nil
+		}
+		s.tidyUp()
+		s.cleaner.mu.Lock()
+		running, err := s.cleaner.running, s.cleaner.err
+		s.cleaner.mu.Unlock()
+		switch {
+		case err != nil:
+			return fmt.Errorf("the journal is full, and cannot be emptied: %w", err)
+		case running:
+			s.waitForCleaner()
+		case s.isClosed():
+			return fmt.Errorf("the journal is full: %w", syscall.ENOSPC)
+		}
+	}
+}
+
+// waitForCleaner returns when the cleaner has given up a segment, or rests.
+func (s *Spool) waitForCleaner() {
+	x, c := &s.index, &s.cleaner
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c.mu.Lock()
+	running := c.running
+	c.mu.Unlock()
+	if running && x.size > 2*s.Journal {
+		x.changed.Wait()
+	}
+}
+
+// counted notes how many recipients a message has.
+func (x *index) counted(id string, n int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if t := x.tracked[id]; t != nil {
+		t.recipients = n
+	}
 }
 
 func idsOf(drafts []*draft) []string {
@@ -104,65 +224,10 @@ func attrsSize(env *mtakit.Envelope) (n int) {
 	return n
 }
 
-// home returns where an accepted message lives.
-func (s *Spool) home(a *queue.Accept) *directory {
-	switch {
-	case a.Envelope.Hold != "":
-		return s.hold
-	case a.Attempts > 0:
-		return s.active
-	case a.Next.After(time.Now()):
-		return s.deferred
-	}
-	return s.incoming
-}
-
-// accept is the way of nearly all mail: the file is written and synced in tmp/,
-// moved to where it lives, and that folder synced together with those of other
-// sessions.
-func (s *Spool) accept(d *draft, a *queue.Accept) error {
-	f, err := d.finish(a)
-	if err != nil {
-		return err
-	}
-	f.dir, f.single = s.home(a), true
-	defer s.known.arrive(d)()
-	epoch := f.dir.Epoch()
-	if err = s.settle(d.id, f); err == nil {
-		err = f.dir.sync(epoch)
-	}
-	switch {
-	case err == nil:
-		s.remember(d.id, f)
-		return nil
-	case errors.Is(err, fs.ErrExist): // that is somebody else's
-		s.tidy(s.tmp.file(d.id))
-	default:
-		s.takeBack(d.id, f)
-	}
-	return fmt.Errorf("message %s: %w", d.id, err)
-}
-
-// settle moves a finished file to where it lives.
-func (s *Spool) settle(id string, f *file) error {
-	s.moving.RLock()
-	defer s.moving.RUnlock()
-	return s.FS.Move(s.tmp.file(id), f.dir.file(id))
-}
-
-// takeBack removes a message that was not acknowledged, and tries to make that
-// durable.
-func (s *Spool) takeBack(id string, f *file) {
-	s.tidy(s.tmp.file(id))
-	s.tidy(f.dir.file(id))
-	if err := f.dir.sync(f.dir.Epoch()); err != nil {
-		s.Logger.Error("cannot sync the removal of a message that was not accepted", "id", id, "error", err)
-	}
-}
-
-// remember keeps what is known of a message that is about to be worked on.
-func (s *Spool) remember(id string, f *file) {
-	if f.dir == s.incoming || f.dir == s.active {
-		s.known.put(id, f)
+// start is what the acceptance records of a message.
+func start(a *queue.Accept) queue.Change {
+	return queue.Change{
+		Attempts: a.Attempts, Next: a.Next, Hold: a.Envelope.Hold,
+		Defer: a.Attempts == 0 && a.Next.After(time.Now()),
 	}
 }

@@ -1,6 +1,8 @@
 package filespool
 
 import (
+	"errors"
+	"io"
 	"os"
 
 	"github.com/mtakit/mtakit/internal/crashfs"
@@ -20,6 +22,8 @@ func (f diskFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
+func (f diskFile) SyncData() error { return disk.SyncData(f.File) }
+
 func (osDisk) Open(name string, flag int) (crashfs.File, error) {
 	f, err := disk.Open(name, flag, 0o600)
 	if err != nil {
@@ -36,13 +40,24 @@ func (osDisk) Replace(name, other string) error { return os.Rename(name, other) 
 
 func (osDisk) Remove(name string) error { return os.Remove(name) }
 
-func (osDisk) List(dir string) ([]string, error) {
+func (osDisk) List(dir string, each func(string)) error {
 	f, err := os.Open(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
-	return f.Readdirnames(-1)
+	for {
+		names, err := f.Readdirnames(4096)
+		for _, name := range names {
+			each(name)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 func (osDisk) SyncDir(dir string) error {

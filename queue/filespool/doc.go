@@ -1,25 +1,31 @@
-// Package filespool is a queue.Spool that keeps each message in a file of its
-// own: the durable queue for one machine.
+// Package filespool is a queue.Spool on files: the durable queue for one
+// machine.
 //
 // # Strategies
 //
-//   - Written once: what was received is written once, in one piece, and never
-//     again. What changes is appended to the file as a small record.
-//   - Synced together: sessions sync their files at the same time, and share
-//     one sync of the folder in which the files get their names (group commit).
-//     With Options.SyncFS they share the sync of the files too.
-//   - The file is the truth: the folder it lies in only helps to find it. A
-//     crash between two folders loses nothing and revives nothing.
-//   - Undo: a step that accepts messages and changes others is taken back as a
-//     whole unless it was completed.
+//   - Journal: a message of ordinary size, and everything that is recorded of any
+//     message, is a record in a journal. Most mail is gone again before it ever
+//     gets a file of its own.
+//   - Group commit: who comes first writes and syncs for those who come while the
+//     disk is busy. The files of the journal are full of zeros, or of what was in
+//     them before, so that a sync concerns data alone.
+//   - One record a step: what Commit accepts and changes is in one record, which
+//     is there as a whole or not at all.
+//   - Survivors get files: when little of the oldest segment is still needed, or
+//     the journal is too large, what is left of it moves to a file per message.
+//     A segment is removed only when it is the oldest, so that what was recorded
+//     of a message never goes before the message.
 //   - A failed sync is final: Linux drops what it could not write and the next
-//     sync says that all is well. So a draft whose file or folder failed to sync
-//     is refused with 451 and removed, and a message whose record failed to sync
-//     gets a new file before its next record.
+//     sync says that all is well. So the segment is given up, those who waited get
+//     451, and the next segment says how much of this one counts.
+//   - Old mail goes first: new messages are refused while room is left for what
+//     has to be recorded of old ones, and wait when the journal cannot be emptied
+//     as fast as it is filled.
 //
 // # Use
 //
-//  1. Open opens or makes the folder, and repairs what a crash left.
+//  1. Open opens or makes the folder, reads the journal, and repairs what a crash
+//     left.
 //  2. Give the *Spool to the queue's manager. It is the only one who calls Begin,
 //     Commit, Entries and Open.
 //  3. Check verifies one message; tools open the spool with Options.ReadOnly,
@@ -28,35 +34,59 @@
 //
 // # What lies where
 //
-//	incoming/ active/ deferred/ hold/   messages, named by queue ID
-//	corrupt/    damaged ones, each with ID.reason beside it
+//	journal/    segments, named by 16 hexadecimal digits; spare.* wait to become some
+//	incoming/   long messages; they count when the journal says so, others are drafts
+//	active/ deferred/ hold/   messages with a file of their own, named by queue ID
+//	corrupt/    what is damaged, each with its reason in NAME.reason
 //	maildrop/   made for local submission, otherwise not touched
-//	tmp/        drafts; swept by Open
-//	undo/       undo logs of steps that are not completed
+//	tmp/        files before they have their name; swept by Open
 //	lock        locked with flock(2) while the spool is open
-//	version     "mtakit filespool 1\n"
+//	version     "mtakit filespool 2\n"
 //
-// A message goes to hold/ when its envelope says so, to active/ when its
-// acceptance counts as the first attempt, to deferred/ when its first attempt
-// lies in the future, and to incoming/ otherwise. Change.Defer moves it to
-// deferred/, where it stays until it is removed or held.
+// Which of the folders a file lies in tells where the message was when the file
+// was last written to. Where it is now the records tell.
 //
-// # The format of a file, version 1
+// # The format of a segment, version 2
 //
-// Numbers are big endian, checksums CRC-32C. A file is
+// Numbers are big endian, checksums CRC-32C. A segment begins with a head of 64
+// bytes: "mtakit journal 1", its number (8 bytes), a random nonce (16), the number
+// of the segment before it (8) and how many bytes of that one count (8), zeros, and
+// in its last 4 bytes the checksum. Records follow without a gap, each behind a
+// frame of 36 bytes: the first 8 bytes of the nonce, the offset of the frame (8),
+// the offset up to which the segment was synced when it was written (8), the
+// length of the record and its checksum (4 each), and the checksum of the nonce
+// and all that (4). So nothing in a message can look like a record, nor can what
+// the file held before; and where one is damaged, the next one is found.
+//
+// A record is a row of parts: a tag of 1 byte, the length as a varint, the length
+// of a queue ID in 1 byte, the ID, and what the tag wants (step.go): a message as
+// it stands in a file, without records; nothing, for a message that has a file in
+// incoming/; the fields of a change; the number of a segment and an offset (8
+// bytes each), for a message whose file tells everything that was recorded up to
+// there; nothing, for one that is removed.
+//
+// At the start the newest segment names the one before it, and so on. What nobody
+// names was given up. Where a record is not whole and nothing tells that it was
+// synced, a write was torn that nobody acknowledged: the segment ends there.
+// Otherwise what is damaged goes to corrupt/, and reading goes on behind it.
+// Nothing is added to a segment of an earlier process.
+//
+// # The format of a file
+//
+// A file is
 //
 //	head     64 bytes
 //	content  what was received, byte for byte
 //	trailer  what was known when it was accepted
-//	records  what happened since
+//	records  what happened since, as far as it is not in the journal
 //
 // The head holds "mtakit message 1", the length (8 bytes) and checksum of the
 // content, the length and checksum of the trailer, the salt of the records (4
 // bytes each), zeros, and in its last 4 bytes its own checksum. Everything is
 // found by these lengths, so that nothing in a body can look like a trailer.
 //
-// Trailer and records are rows of fields: a tag of 1 byte, the length of the
-// value as a varint, the value. Values are strings, zigzag varints, times (a
+// Trailer, records and changes are rows of fields: a tag of 1 byte, the length of
+// the value as a varint, the value. Values are strings, zigzag varints, times (a
 // varint of seconds since 1970 and one of nanoseconds), addresses (as
 // netip.AddrPort marshals them) or rows of fields again. Unknown tags are
 // skipped. The tags are the constants in format.go, envelope.go and record.go.
@@ -68,14 +98,9 @@
 //
 // A record stands behind a frame: a mark made of the salt, its length (4 bytes
 // each), the offset up to which the file was known as synced (8 bytes), and the
-// checksum of these and the record, beginning with the salt. Where a record is
-// not whole, and no later record knows that place as synced, a write was torn
-// that nobody acknowledged: it is cut off before the next one. Any other damage
-// moves the message to corrupt/.
-//
-// An undo log is "mtakit undo 1\n", two zero bytes, length and checksum of what
-// follows, and fields: the IDs of the messages to be removed, and of the changed
-// ones with the length that they are cut to.
+// checksum of these and the record, beginning with the salt. A record that is not
+// whole is the torn end of a write when the journal still knows what it said.
+// Otherwise the message moves to corrupt/.
 //
 // # Caveats
 //
@@ -85,6 +110,6 @@
 //
 // The same ID is never given twice, but IDs of two spools may be equal.
 //
-// When a sync fails while a refused message is being taken back, the disk is
-// beyond promises: the message may be there after a restart.
+// When a sync fails and no new segment can be made after it, the disk is beyond
+// promises: a message that was refused may be there after a restart.
 package filespool

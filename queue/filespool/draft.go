@@ -17,8 +17,8 @@ import (
 )
 
 // draft is a message while it is received. Its content stands in buf behind
-// room for the head, so that a small message is one write; or, once it has a
-// file, in that file and buf holds what is not written to it yet.
+// room for the head, so that it can go to the journal as it is; or, once it has
+// a file in incoming/, in that file, and buf holds what is not written to it yet.
 type draft struct {
 	spool *Spool
 	id    string
@@ -29,6 +29,7 @@ type draft struct {
 	gone  bool
 
 	file    crashfs.File // nil while all of it is in buf
+	epoch   int64        // of incoming/ before the file was made
 	written int64        // content in file
 	sum     uint32       // of what is in file
 
@@ -113,7 +114,8 @@ func (d *draft) spill(p []byte) error {
 func (d *draft) flush() error {
 	pending := d.buf
 	if d.file == nil {
-		f, err := d.spool.FS.Open(d.spool.tmp.file(d.id), os.O_RDWR|os.O_CREATE|os.O_EXCL)
+		d.epoch = d.spool.incoming.Epoch()
+		f, err := d.spool.FS.Open(d.name(), os.O_RDWR|os.O_CREATE|os.O_EXCL)
 		if err != nil {
 			return reply(fmt.Errorf("draft: %w", err))
 		}
@@ -214,12 +216,28 @@ func (d *draft) Discard() error {
 	spilled := d.file != nil
 	d.release()
 	if spilled {
-		return d.spool.remove(d.spool.tmp.file(d.id))
+		return d.spool.remove(d.name())
 	}
 	return nil
 }
 
-// release gives back what the draft holds, but not its name in tmp/.
+// end releases a draft that was committed, or that could not be.
+func (d *draft) end(accepted bool) {
+	switch {
+	case accepted:
+		d.release()
+	case !d.gone:
+		if err := d.Discard(); err != nil {
+			d.spool.Logger.Warn("cannot remove", "file", d.name(), "error", err)
+		}
+	}
+}
+
+// name is that of the draft's file. In incoming/ a file counts only when the
+// journal says so.
+func (d *draft) name() string { return d.spool.incoming.file(d.id) }
+
+// release gives back what the draft holds, but not its name in incoming/.
 func (d *draft) release() {
 	d.gone = true
 	if d.file != nil {
@@ -236,48 +254,25 @@ func (d *draft) release() {
 	d.buf, d.taken = nil, 0
 }
 
-// finish writes the file of an accepted draft and syncs it. It is still in
-// tmp/ then, or, when it fails, nowhere. The draft is released in any case.
-func (d *draft) finish(a *queue.Accept) (*file, error) {
-	f, err := d.store(a)
-	d.release()
-	if err != nil {
-		d.spool.tidy(d.spool.tmp.file(d.id))
-		return nil, fmt.Errorf("message %s: %w", d.id, err)
-	}
-	return f, nil
-}
-
-func (d *draft) store(a *queue.Accept) (*file, error) {
+// finish makes the image of an accepted draft: in buf, ready for the journal, or
+// synced in its file.
+func (d *draft) finish(a *queue.Accept) error {
 	if _, err := d.Message(context.Background()); err != nil {
-		return nil, err
+		return err
 	}
 	t := d.trailer(a)
 	meta := t.append(nil)
 	h := head{content: d.size, trailer: uint32(len(meta)), trailerSum: crc(meta), salt: rand.Uint32()}
-	var err error
 	if d.file == nil && len(d.buf) >= headSize {
-		epoch := d.spool.whole.Epoch()
-		if err = d.storeBuffer(&h, meta); err == nil {
-			err = d.spool.whole.sync(epoch, d.file)
-		}
-	} else if err = d.storeFile(&h, meta); err == nil {
-		err = d.file.Sync()
+		h.contentSum = crc(d.buf[headSize:])
+		h.put(d.buf)
+		d.buf = append(d.buf, meta...)
+		return nil
 	}
-	return &file{salt: h.salt, end: h.records(), synced: h.records(), recipients: len(a.Envelope.Recipients)}, err
+	return d.finishFile(&h, meta)
 }
 
-func (d *draft) storeBuffer(h *head, meta []byte) (err error) {
-	h.contentSum = crc(d.buf[headSize:])
-	h.put(d.buf)
-	d.buf = append(d.buf, meta...)
-	if d.file, err = d.spool.FS.Open(d.spool.tmp.file(d.id), os.O_RDWR|os.O_CREATE|os.O_EXCL); err != nil {
-		return err
-	}
-	return writeAll(d.file, d.buf, 0)
-}
-
-func (d *draft) storeFile(h *head, meta []byte) error {
+func (d *draft) finishFile(h *head, meta []byte) error {
 	if err := d.flush(); err != nil {
 		return err
 	}
@@ -287,13 +282,19 @@ func (d *draft) storeFile(h *head, meta []byte) error {
 	if err := writeAll(d.file, meta, headSize+d.size); err != nil {
 		return err
 	}
-	return writeAll(d.file, first[:], 0)
+	if err := writeAll(d.file, first[:], 0); err != nil {
+		return err
+	}
+	if err := d.file.Sync(); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return d.spool.incoming.sync(d.epoch)
 }
 
 // trailer tells how the message differs from what was received.
 func (d *draft) trailer(a *queue.Accept) trailer {
 	t := trailer{envelope: a.Envelope, header: int64(len(d.header)), key: a.Key}
-	t.start = queue.Change{Attempts: a.Attempts, Next: a.Next, Hold: a.Envelope.Hold}
+	t.start = start(a)
 	written := d.original
 	if a.Message != nil {
 		written = a.Message.Header

@@ -1,6 +1,7 @@
 package filespool
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,26 +28,29 @@ func (s *Spool) Entries(ctx context.Context) iter.Seq2[queue.Entry, error] {
 			return
 		}
 		defer done()
-		lists, err := s.list()
+		ids, err := s.list()
 		if err != nil {
 			yield(queue.Entry{}, fmt.Errorf("filespool: %w", err))
 			return
 		}
 		var missed error
-		for _, names := range lists {
-			for _, id := range names {
-				if err := ctx.Err(); err != nil {
-					yield(queue.Entry{}, err)
-					return
-				}
-				e, err := s.entry(id)
-				switch {
-				case errors.Is(err, queue.ErrNotFound):
-				case passing(err):
-					missed = err
-				case !yield(e, err):
-					return
-				}
+		for _, found := range s.takeFound() {
+			if !yield(queue.Entry{}, found) {
+				return
+			}
+		}
+		for id := range ids.all() {
+			if err := ctx.Err(); err != nil {
+				yield(queue.Entry{}, err)
+				return
+			}
+			e, err := s.entry(id)
+			switch {
+			case errors.Is(err, queue.ErrNotFound):
+			case passing(err):
+				missed = err
+			case !yield(e, err):
+				return
 			}
 		}
 		if missed != nil {
@@ -65,59 +69,73 @@ func passing(err error) bool {
 	return false
 }
 
-// list returns the IDs in the four folders at one moment. Nothing is on its way
-// between them then, so that each message is in it once.
-func (s *Spool) list() (lists [4][]string, err error) {
+// idList is a list of IDs, one behind the other: there may be a million.
+type idList struct{ b []byte }
+
+func (l *idList) add(id string) { l.b = append(append(l.b, id...), '\n') }
+
+func (l *idList) all() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for b := l.b; len(b) > 0; {
+			i := bytes.IndexByte(b, '\n')
+			if !yield(string(b[:i])) {
+				return
+			}
+			b = b[i+1:]
+		}
+	}
+}
+
+// list returns the IDs of all messages at one moment, each once: nothing moves
+// between journal and files meanwhile.
+func (s *Spool) list() (*idList, error) {
 	s.moving.Lock()
 	defer s.moving.Unlock()
-	seen := map[string]bool{} // in all but the last one, which may be too large to remember
-	for i, d := range [...]*directory{s.incoming, s.active, s.hold, s.deferred} {
-		names, err := s.FS.List(d.path)
-		if err != nil {
-			return lists, err
-		}
-		for _, name := range names {
+	l := new(idList)
+	known := map[string]bool{}
+	for _, id := range s.index.ids() {
+		known[id] = true
+		l.add(id)
+	}
+	for _, d := range [...]*directory{s.active, s.hold, s.deferred} {
+		err := s.FS.List(d.path, func(name string) {
 			switch {
 			case !validID(name):
 				s.stranger(d, name)
-			case !seen[name] && !s.known.isArriving(name):
-				lists[i] = append(lists[i], name)
+			case !known[name] && !s.index.knows(name):
+				l.add(name)
 			}
-			if d != s.deferred {
-				seen[name] = true
+			if d != s.deferred { // which may be too large to remember
+				known[name] = true
 			}
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
-	return lists, nil
+	return l, nil
 }
 
 func (s *Spool) entry(id string) (queue.Entry, error) {
-	im, d, err := s.load(id, -1)
+	im, err := s.load(id, -1)
 	var corrupt *queue.CorruptError
 	switch {
 	case err == nil:
-		return im.entry(id, d), nil
+		return im.entry(id), nil
 	case errors.As(err, &corrupt) || errors.Is(err, queue.ErrNotFound) || passing(err):
 		return queue.Entry{}, err
 	}
 	return queue.Entry{}, &queue.CorruptError{ID: id, Path: s.dir, Reason: err.Error()}
 }
 
-func (im *image) entry(id string, d *directory) queue.Entry {
-	e := queue.Entry{
-		ID: id, Queue: d.name, Sender: im.envelope.Sender, Size: im.length(), Pending: im.pending(),
+func (im *image) entry(id string) queue.Entry {
+	return queue.Entry{
+		ID: id, Queue: im.queue(), Sender: im.envelope.Sender, Size: im.length(), Pending: im.pending(),
 		Arrival: im.envelope.Arrival, Next: im.next, Attempts: im.attempts,
 		Priority: im.envelope.Priority, Warned: im.warned, Hold: im.state.hold,
 		Panics: im.panics, Site: im.site, Expire: im.expire, Requeue: im.requeue, Key: im.key,
 		Domains: queue.Domains(im.envelope.Recipients, im.marks),
 	}
-	switch {
-	case e.Hold != "":
-		e.Queue = "hold"
-	case e.Queue == "hold": // a crash came while it was released
-		e.Queue = "incoming"
-	}
-	return e
 }
 
 // inMemory is how long a message may be to be read into memory by Open.
@@ -133,16 +151,16 @@ func (s *Spool) Open(_ context.Context, id string) (*queue.Stored, error) {
 		return nil, err
 	}
 	defer done()
-	im, d, err := s.load(id, inMemory)
+	im, err := s.load(id, inMemory)
 	if err != nil {
 		return nil, err
 	}
 	m, err := s.message(id, im)
 	if err != nil {
-		return nil, fmt.Errorf("filespool: %s: %w", d.file(id), err)
+		return nil, fmt.Errorf("filespool: message %s: %w", id, err)
 	}
 	im.envelope.Hold = im.state.hold
-	return &queue.Stored{Entry: im.entry(id, d), Envelope: im.envelope, Message: m, Marks: im.marks}, nil
+	return &queue.Stored{Entry: im.entry(id), Envelope: im.envelope, Message: m, Marks: im.marks}, nil
 }
 
 // message puts the header together and cuts the body off.
@@ -224,7 +242,7 @@ func (s *Spool) Check(ctx context.Context, id string) error {
 		return err
 	}
 	defer done()
-	im, d, err := s.load(id, inMemory)
+	im, err := s.load(id, inMemory)
 	if err != nil || im.content != nil {
 		return err
 	}
@@ -238,7 +256,11 @@ func (s *Spool) Check(ctx context.Context, id string) error {
 	if errors.As(err, &corrupt) {
 		s.moving.Lock()
 		defer s.moving.Unlock()
-		return s.moveAside(d, id, errors.New(corrupt.Reason))
+		_, d, err := s.openName(id)
+		if err != nil {
+			return err
+		}
+		return s.asideFile(d, id, errors.New(corrupt.Reason))
 	}
 	return err
 }

@@ -82,7 +82,7 @@ type trailer struct {
 	envelope     *mtakit.Envelope
 	prefix       []byte
 	from, header int64
-	start        queue.Change // Attempts, Next and Hold
+	start        queue.Change // Attempts, Next, Hold and Defer
 	key          string
 }
 
@@ -161,6 +161,22 @@ func (im *image) parse(tail []byte) (err error) {
 
 // length returns the size of the message.
 func (im *image) length() int64 { return int64(len(im.prefix)) + im.head.content - im.from }
+
+// parseImage is readImage of what was read before.
+func parseImage(b []byte, limit int64) (*image, error) {
+	im := &image{size: int64(len(b))}
+	var err error
+	if im.head, err = parseHead(b, im.size); err != nil {
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if err := im.parse(b[headSize+im.head.content:]); err != nil {
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if im.head.content > limit {
+		return im, nil
+	}
+	return im, im.readContent(nil, b, true)
+}
 
 // errDamaged is wrapped by what readImage finds wrong with the bytes of a file;
 // any other error means that it could not be read.

@@ -1,7 +1,9 @@
 package filespool
 
 import (
+	"math"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 )
@@ -12,12 +14,12 @@ const alphabet = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
 
 // ids makes queue IDs: the time in microseconds, which never goes back within a
 // process, and a random part that is new in every process. So two IDs are only
-// equal when two processes with the same random part, one in seven million,
+// equal when two processes with the same random part, one in 20,000 million,
 // live through the same microsecond of a clock that was set back.
 type ids struct {
 	mu   sync.Mutex
 	last int64
-	node [4]byte
+	node [6]byte
 }
 
 func newIDs() *ids {
@@ -33,7 +35,7 @@ func (g *ids) next(now time.Time) string {
 	g.last = max(g.last+1, now.UnixMicro())
 	n := g.last
 	g.mu.Unlock()
-	var b [16]byte
+	var b [20]byte
 	i := len(b) - len(g.node)
 	copy(b[i:], g.node[:])
 	for ; n > 0; n /= int64(len(alphabet)) {
@@ -41,6 +43,26 @@ func (g *ids) next(now time.Time) string {
 		b[i] = alphabet[n%int64(len(alphabet))]
 	}
 	return string(b[i:])
+}
+
+// seen makes IDs go on behind one that a clock that was set back might bring
+// again.
+func (g *ids) seen(id string) {
+	if len(id) <= len(g.node) {
+		return
+	}
+	n := int64(0)
+	for _, c := range []byte(id[:len(id)-len(g.node)]) {
+		d := strings.IndexByte(alphabet, c)
+		if d < 0 || n > math.MaxInt64/1000 {
+			return
+		}
+		n = n*int64(len(alphabet)) + int64(d)
+	}
+	// A clock that was a day ahead is forgiven; one that was years ahead was wrong.
+	if n > g.last && n < time.Now().AddDate(0, 0, 1).UnixMicro() {
+		g.last = n
+	}
 }
 
 // validID tells whether a file name can be a queue ID of ours. Anything else in

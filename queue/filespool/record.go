@@ -19,12 +19,13 @@ type state struct {
 	attempts int
 	next     time.Time
 	hold     string
+	deferred bool // and, under hold, not to be seen until it is released
+	released bool
 	warned   bool
 	expire   bool
 	requeue  bool
 	panics   int
 	site     string
-	removed  bool
 	marks    []queue.Mark // one for each recipient
 }
 
@@ -37,7 +38,6 @@ const (
 	recWarned
 	recHold
 	recRelease
-	recRemove
 	recPanics
 	recDefer // with the site
 	recExpire
@@ -72,7 +72,6 @@ func (e *encoder) change(c *queue.Change) {
 	e.bool(recWarned, c.Warned)
 	e.bool(recRelease, c.Release)
 	e.str(recHold, c.Hold)
-	e.bool(recRemove, c.Remove)
 	e.int(recPanics, int64(c.Panics))
 	if c.Defer {
 		e.must(recDefer, c.Site)
@@ -83,7 +82,7 @@ func (e *encoder) change(c *queue.Change) {
 
 // mustSync tells whether a change is to survive a crash of the machine.
 func mustSync(c *queue.Change) bool {
-	return len(c.Marks) > 0 || c.Warned || c.Hold != "" || c.Release || c.Remove || c.Expire || c.Requeue
+	return len(c.Marks) > 0 || c.Warned || c.Hold != "" || c.Release || c.Expire || c.Requeue
 }
 
 func (e *encoder) mark(m *queue.Mark) {
@@ -188,13 +187,14 @@ func (s *state) apply(record []byte) error {
 		case recHold:
 			s.hold = v.str()
 		case recRelease:
-			s.hold = ""
-		case recRemove:
-			s.removed = v.bool()
+			if s.hold != "" {
+				s.hold, s.released, s.deferred = "", true, false
+			}
 		case recPanics:
 			s.panics = int(v.int())
 		case recDefer:
 			s.site = v.str()
+			s.deferred = s.deferred || s.hold == ""
 		case recExpire:
 			s.expire = v.bool()
 		case recRequeue:
@@ -217,6 +217,29 @@ func (s *state) mark(m queue.Mark, done bool, err *error) {
 		}
 		s.marks[m.Recipient] = m
 	}
+}
+
+// queue names the queue that the message is in.
+func (s *state) queue() string {
+	switch {
+	case s.hold != "":
+		return "hold"
+	case s.deferred:
+		return "deferred"
+	case s.attempts > 0 && !s.released:
+		return "active"
+	}
+	return "incoming"
+}
+
+// applyAll applies what the journal has recorded.
+func (s *state) applyAll(changes []*recorded) error {
+	for _, rec := range changes {
+		if err := s.apply(rec.b); err != nil {
+			return fmt.Errorf("record in the journal: %w", err)
+		}
+	}
+	return nil
 }
 
 // pending counts the recipients that are not finished.
@@ -242,17 +265,17 @@ func newMarks(recipients int) []queue.Mark {
 // up to which the file was known as synced when it was written, and the
 // checksum of these and the record. Mark and checksum start from the file's
 // salt, so that no text in a record can look like one.
-const frameSize = 4 + 4 + 8 + 4
+const recordFrame = 4 + 4 + 8 + 4
 
 // markOf returns the mark of a file's records.
 func markOf(salt uint32) uint32 { return salt ^ 0x7ec07d5a }
 
 func appendRecord(b []byte, salt uint32, synced int64, fill func(*encoder)) []byte {
 	start := len(b)
-	e := encoder{append(b, make([]byte, frameSize)...)}
+	e := encoder{append(b, make([]byte, recordFrame)...)}
 	fill(&e)
 	b = e.b
-	frame, record := b[start:start+frameSize], b[start+frameSize:]
+	frame, record := b[start:start+recordFrame], b[start+recordFrame:]
 	binary.BigEndian.PutUint32(frame, markOf(salt))
 	binary.BigEndian.PutUint32(frame[4:], uint32(len(record)))
 	binary.BigEndian.PutUint64(frame[8:], uint64(synced))
@@ -267,18 +290,18 @@ func recordSum(salt uint32, frame, record []byte) uint32 {
 // nextRecord returns the record that b starts with and its length with the
 // frame, or 0 when b starts with none.
 func nextRecord(b []byte, salt uint32) (record []byte, synced int64, n int) {
-	if len(b) < frameSize || binary.BigEndian.Uint32(b) != markOf(salt) {
+	if len(b) < recordFrame || binary.BigEndian.Uint32(b) != markOf(salt) {
 		return nil, 0, 0
 	}
 	size := binary.BigEndian.Uint32(b[4:])
-	if uint64(size) > uint64(len(b)-frameSize) {
+	if uint64(size) > uint64(len(b)-recordFrame) {
 		return nil, 0, 0
 	}
-	record = b[frameSize : frameSize+int(size)]
+	record = b[recordFrame : recordFrame+int(size)]
 	if recordSum(salt, b, record) != binary.BigEndian.Uint32(b[16:]) {
 		return nil, 0, 0
 	}
-	return record, int64(binary.BigEndian.Uint64(b[8:])), frameSize + int(size)
+	return record, int64(binary.BigEndian.Uint64(b[8:])), recordFrame + int(size)
 }
 
 // replay applies the records in b, which stand at offset base of the file, and

@@ -6,12 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 
+	"github.com/mtakit/mtakit/internal/crashfs"
 	"github.com/mtakit/mtakit/queue"
 )
 
 // version is what the file of that name says.
-const version = "mtakit filespool 1\n"
+const version = "mtakit filespool 2\n"
 
 func (s *Spool) open() (err error) {
 	if !s.ReadOnly {
@@ -20,8 +22,11 @@ func (s *Spool) open() (err error) {
 		}
 	}
 	found, err := s.checkVersion()
-	if err != nil || s.ReadOnly {
+	if err != nil {
 		return err
+	}
+	if s.ReadOnly {
+		return s.glance()
 	}
 	if s.lock, err = s.FS.Lock(path.Join(s.dir, "lock")); err != nil {
 		if errors.Is(err, fs.ErrExist) {
@@ -29,11 +34,6 @@ func (s *Spool) open() (err error) {
 		}
 		return err
 	}
-	defer func() {
-		if err != nil {
-			s.lock.Close()
-		}
-	}()
 	if err := s.prepare(found); err != nil {
 		return err
 	}
@@ -41,6 +41,41 @@ func (s *Spool) open() (err error) {
 		return err
 	}
 	return s.openWhole()
+}
+
+// glance reads a journal that somebody else may be writing to, again when a
+// segment was given up meanwhile.
+func (s *Spool) glance() (err error) {
+	for range 10 {
+		err = s.replay()
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errElsewhere) {
+			return err
+		}
+		for _, seg := range s.index.segments {
+			err = errors.Join(err, seg.giveUp())
+		}
+		s.index.segments = nil
+		s.index.init()
+		s.takeFound()
+	}
+	return err
+}
+
+// openWhole prepares for Options.SyncFS, if the file system can do it.
+func (s *Spool) openWhole() error {
+	all, ok := s.FS.(crashfs.WholeFS)
+	if !s.SyncFS || !ok {
+		return nil
+	}
+	w, err := all.OpenWhole(s.dir)
+	if err != nil {
+		return err
+	}
+	if w == nil {
+		s.Logger.Warn("no syncfs(2) that reports errors here: files are synced one by one", "dir", s.dir)
+	}
+	s.whole = w
+	return nil
 }
 
 // mkdir makes a directory that is not there and its name durable.
@@ -74,7 +109,7 @@ func (s *Spool) checkVersion() (found bool, err error) {
 // prepare makes what is missing. The version comes last, so that it says that
 // everything else is there.
 func (s *Spool) prepare(found bool) error {
-	for _, name := range []string{"incoming", "active", "deferred", "hold", "corrupt", "maildrop", "tmp", "undo"} {
+	for _, name := range []string{"incoming", "active", "deferred", "hold", "corrupt", "journal", "maildrop", "tmp"} {
 		if err := s.mkdir(path.Join(s.dir, name)); err != nil {
 			return err
 		}
@@ -97,20 +132,23 @@ func (s *Spool) prepare(found bool) error {
 	return s.FS.SyncDir(s.dir)
 }
 
-// recover brings order into what the last process left: unfinished steps are
-// taken back, messages with two names lose one, drafts are swept. Afterwards
-// every name that is there is durable.
+// recover brings order into what the last process left: the journal is read,
+// the folders brought in line with it, drafts swept, and messages with two names
+// lose one. Afterwards every name that is there is durable.
 func (s *Spool) recover() error {
-	if err := s.replayUndo(); err != nil {
-		return fmt.Errorf("take back an unfinished step: %w", err)
+	if err := s.replay(); err != nil {
+		return fmt.Errorf("journal: %w", err)
 	}
-	if err := s.sweep(); err != nil {
+	if err := s.reconcile(); err != nil {
+		return err
+	}
+	if err := errors.Join(s.sweep(s.tmp), s.sweep(s.incoming), s.collectSpares()); err != nil {
 		return err
 	}
 	if err := s.dropSecondNames(); err != nil {
 		return err
 	}
-	for _, d := range s.queues() {
+	for _, d := range []*directory{s.incoming, s.active, s.deferred, s.hold, s.journal.dir} {
 		if err := d.sync(d.Epoch()); err != nil {
 			return err
 		}
@@ -118,104 +156,98 @@ func (s *Spool) recover() error {
 	return nil
 }
 
-func (s *Spool) replayUndo() error {
-	names, err := s.FS.List(s.undo.path)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
+// sweep removes what the journal does not know: drafts that nobody acknowledged.
+func (s *Spool) sweep(d *directory) error {
+	var names []string
+	err := s.FS.List(d.path, func(name string) {
 		if !validID(name) {
-			s.stranger(s.undo, name)
-			continue
+			s.stranger(d, name)
+		} else if d == s.tmp || !s.index.knows(name) {
+			names = append(names, name)
 		}
-		u, err := s.readUndo(name)
-		if err != nil {
-			return err
-		}
-		if u != nil {
-			s.Logger.Warn("taking back an unfinished step", "undo", name, "accepted", u.accepted)
-			if err := s.restore(u); err != nil {
-				return err
-			}
-		}
-		if err := s.FS.Remove(s.undo.file(name)); err != nil {
-			return err
-		}
+	})
+	for _, name := range names {
+		err = errors.Join(err, s.remove(d.file(name)))
 	}
-	return s.undo.sync(s.undo.Epoch())
+	return err
 }
 
-// readUndo returns nil for a log that was not finished.
-func (s *Spool) readUndo(name string) (*undo, error) {
-	f, err := s.FS.Open(s.undo.file(name), os.O_RDONLY)
+// collectSpares finds the files that may become segments.
+func (s *Spool) collectSpares() error {
+	var names []string
+	err := s.FS.List(s.journal.dir.path, func(name string) {
+		if strings.HasPrefix(name, "spare.") || name == "new" {
+			names = append(names, s.journal.dir.file(name))
+		}
+	})
+	for _, name := range names {
+		size, sizeErr := s.sizeOf(name)
+		if sizeErr == nil && s.journal.spares.offer(size, s.Segment) && !strings.HasSuffix(name, "/new") {
+			s.journal.spares.put(name, size)
+			continue
+		}
+		err = errors.Join(err, sizeErr, s.remove(name))
+	}
+	return err
+}
+
+func (s *Spool) sizeOf(name string) (int64, error) {
+	f, err := s.FS.Open(name, os.O_RDONLY)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
-	b, err := readAt(f, 0, size)
-	if err != nil {
-		return nil, err
-	}
-	u, err := parseUndo(b)
-	if err != nil {
-		s.Logger.Warn("ignoring an undo log", "undo", name, "error", err)
-		return nil, nil
-	}
-	return u, nil
+	return f.Size()
 }
 
-// sweep removes drafts that nobody acknowledged.
-func (s *Spool) sweep() error {
-	names, err := s.FS.List(s.tmp.path)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if !validID(name) {
-			s.stranger(s.tmp, name)
-			continue
-		}
-		if err := s.remove(s.tmp.file(name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// dropSecondNames takes the earlier name of a message away that has two: a
-// crash came while it was moved. Both are the same file, which says itself
-// whether it is held. After the end of a process, unlike that of a machine, the
-// later name may not be durable yet: it is made so first.
+// dropSecondNames takes one name of a message away that has two: a crash came
+// while it was moved. Both are the same file. The name that stays may not be
+// durable yet, after the end of a process: it is made so first.
 func (s *Spool) dropSecondNames() error {
 	seen := map[string]*directory{}
-	for _, d := range []*directory{s.incoming, s.active, s.hold, s.deferred} {
-		names, err := s.FS.List(d.path)
+	for _, d := range []*directory{s.incoming, s.active, s.hold} {
+		var second []string
+		err := s.FS.List(d.path, func(name string) {
+			if seen[name] != nil && validID(name) {
+				second = append(second, name)
+			} else {
+				seen[name] = d
+			}
+		})
 		if err != nil {
 			return err
 		}
-		synced := false
-		for _, name := range names {
-			if earlier := seen[name]; earlier != nil && validID(name) {
-				if !synced {
-					if err := d.sync(d.Epoch()); err != nil {
-						return err
-					}
-					synced = true
-				}
-				if err := s.remove(earlier.file(name)); err != nil {
-					return err
-				}
+		for _, name := range second {
+			if err := s.dropName(seen[name], d, name); err != nil {
+				return err
 			}
-			if d != s.deferred { // which may be too large to remember
-				seen[name] = d
-			}
+			seen[name] = d
+		}
+	}
+	for name, d := range seen { // deferred/ may be too large to be listed
+		if !validID(name) {
+			continue
+		}
+		f, err := s.FS.Open(s.deferred.file(name), os.O_RDONLY)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		f.Close()
+		if err := s.dropName(d, s.deferred, name); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (s *Spool) dropName(earlier, d *directory, name string) error {
+	if err := d.sync(d.Epoch()); err != nil {
+		return err
+	}
+	return s.remove(earlier.file(name))
 }
 
 func (s *Spool) stranger(d *directory, name string) {

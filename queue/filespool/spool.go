@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"path"
 	"sync"
-	"sync/atomic"
 
 	"github.com/mtakit/mtakit"
 	"github.com/mtakit/mtakit/internal/crashfs"
@@ -33,19 +32,26 @@ type Options struct {
 	// works on it: nothing is locked, repaired or moved. Begin and Commit fail
 	// with ErrReadOnly. false opens it for work.
 	ReadOnly bool
-	// SyncFS makes messages that wait at the same time durable by one syncfs(2) of
-	// the file system, in place of an fsync(2) each: a third more messages a
-	// second at two thirds of the CPU. It writes whatever other programs have
-	// left unwritten there too, so it is for a file system that the mail has for
-	// itself, see OwnFileSystem. It is used on Linux 5.8 or later, which reports
-	// errors to syncfs, with ext4, where it was tested; elsewhere files are synced
-	// one by one all the same. false syncs file by file.
+	// Journal is how many bytes the journal may take before the mail in it gets
+	// files of its own; at twice as much new mail waits for that. 0 means 128 MiB.
+	Journal int64
+	// Segment is how large the files of the journal become; 0 means 16 MiB.
+	Segment int64
+	// SyncFS makes messages that get files of their own at the same time durable
+	// by one syncfs(2) of the file system, in place of an fsync(2) each. It writes
+	// whatever other programs have left unwritten there too, so it is for a file
+	// system that the mail has for itself, see OwnFileSystem. It is used on Linux
+	// 5.8 or later, which reports errors to syncfs, with ext4, where it was tested;
+	// elsewhere files are synced one by one all the same. false syncs file by file.
 	SyncFS bool
 	// Logger is told of repairs, damage and files that do not belong here; nil
 	// means silence.
 	Logger *slog.Logger
 	// FS is the file system; nil means the operating system's.
 	FS crashfs.FS
+
+	// inline has the journal emptied by who commits, for tests that count.
+	inline bool
 }
 
 func (o Options) withDefaults() Options {
@@ -57,6 +63,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MinFree == 0 {
 		o.MinFree = 15_360_000
+	}
+	if o.Journal == 0 {
+		o.Journal = 128 << 20
+	}
+	if o.Segment == 0 {
+		o.Segment = 16 << 20
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -74,7 +86,7 @@ var (
 	ErrClosed = errors.New("filespool: closed")
 )
 
-// Spool is a queue.Spool with a file for each message.
+// Spool is a queue.Spool on files.
 type Spool struct {
 	Options
 	dir  string
@@ -82,23 +94,26 @@ type Spool struct {
 
 	// The folders that hold messages, and those beside them.
 	incoming, active, deferred, hold *directory
-	tmp, undo, corrupt               *directory
+	tmp, corrupt                     *directory
 
-	whole whole // syncs of new messages
+	journal journal
+	index   index
+	cleaner cleaner
+	whole   crashfs.Whole // syncs all files at once; nil: file by file
 
 	ids    *ids
 	room   room
 	memory memory
-	known  known
-	debts  debts
 	// buffers are those of drafts that are done.
 	buffers sync.Pool
-	// moving is held for reading while a message goes from one folder to
-	// another or gets a record, and for writing by who must see all of them at rest.
+	// moving is held for reading while messages go from the journal to files, and
+	// for writing by who must see all of them at rest.
 	moving sync.RWMutex
-
-	// stepping counts the steps that may still be taken back.
-	stepping atomic.Int64
+	// found is what Open has found to be damaged.
+	found struct {
+		mu     sync.Mutex
+		damage []*queue.CorruptError
+	}
 
 	mu     sync.Mutex
 	closed bool
@@ -115,22 +130,22 @@ func Open(dir string, options Options) (*Spool, error) {
 	s := &Spool{Options: options.withDefaults(), dir: dir, ids: newIDs()}
 	for d, name := range map[**directory]string{
 		&s.incoming: "incoming", &s.active: "active", &s.deferred: "deferred", &s.hold: "hold",
-		&s.tmp: "tmp", &s.undo: "undo", &s.corrupt: "corrupt",
+		&s.tmp: "tmp", &s.corrupt: "corrupt", &s.journal.dir: "journal",
 	} {
 		*d = &directory{fs: s.FS, name: name, path: path.Join(dir, name)}
 	}
 	s.memory.left.Store(s.Memory)
-	s.known = newKnown()
-	s.debts.undo = map[string]*undo{}
+	s.index.init()
+	s.journal.spool, s.journal.pending = s, newBatch()
+	s.journal.size = min(firstSegment, s.Segment)
 	if err := s.open(); err != nil {
-		return nil, fmt.Errorf("filespool: open %s: %w", dir, err)
+		return nil, errors.Join(fmt.Errorf("filespool: open %s: %w", dir, err), s.release())
 	}
 	return s, nil
 }
 
-// queues are the folders that hold messages. A message that a crash left in
-// two of them counts as being in the last one.
-func (s *Spool) queues() [4]*directory {
+// folders are those that hold messages.
+func (s *Spool) folders() [4]*directory {
 	return [...]*directory{s.incoming, s.active, s.deferred, s.hold}
 }
 
@@ -153,6 +168,12 @@ func (s *Spool) enterToWrite() (done func(), err error) {
 	return s.enter()
 }
 
+func (s *Spool) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
 // Close waits for what is under way and unlocks the spool. Drafts that are open
 // can only be discarded after it.
 func (s *Spool) Close() error {
@@ -161,10 +182,24 @@ func (s *Spool) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	s.busy.Wait()
-	if closed || s.lock == nil {
+	if closed {
 		return nil
 	}
-	return errors.Join(s.whole.close(), s.lock.Close())
+	return s.release()
+}
+
+// release closes what Open has opened.
+func (s *Spool) release() (err error) {
+	for _, seg := range s.index.segments {
+		err = errors.Join(err, seg.giveUp())
+	}
+	if s.whole != nil {
+		err = errors.Join(err, s.whole.Close())
+	}
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	return err
 }
 
 // Begin starts a message of about size bytes; 0 means that nobody knows. Without

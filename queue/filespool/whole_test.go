@@ -19,7 +19,7 @@ import (
 
 func openShared(t *testing.T, disk *crashfs.Disk) *Spool {
 	t.Helper()
-	s, err := Open("q", Options{FS: disk, SyncFS: true})
+	s, err := Open("q", Options{FS: disk, SyncFS: true, Segment: 4 << 10, Journal: 8 << 10})
 	require.NoError(t, err)
 	return s
 }
@@ -93,7 +93,7 @@ func TestSyncFSOnDisk(t *testing.T) {
 	t.Parallel()
 	s, err := Open(t.TempDir(), Options{SyncFS: true, MinFree: -1})
 	require.NoError(t, err)
-	if s.whole.fs == nil {
+	if s.whole == nil {
 		t.Skip("needs Linux 5.8 and ext4 below " + os.TempDir())
 	}
 	var group sync.WaitGroup
@@ -104,6 +104,7 @@ func TestSyncFSOnDisk(t *testing.T) {
 		})
 	}
 	group.Wait()
+	settle(t, s)
 	assert.Len(t, present(t, s), 5)
 	require.NoError(t, s.Close())
 }
