@@ -25,6 +25,11 @@
 // message with an UTF-8 header is returned as message/global in both; such a
 // part may travel in any envelope (RFC 6532, section 3.7).
 //
+// Read takes what mail servers send, in the forms of RFC 3464 and 6533, Exim and
+// qmail, and is lenient with it. Whoever can send mail can send notifications:
+// they prove nothing. VERP puts the recipient into the address that they come
+// back to, which works with all servers.
+//
 // # Use
 //
 //  1. Fill a Report.
