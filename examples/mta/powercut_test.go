@@ -22,7 +22,7 @@ func TestPowerCut(t *testing.T) {
 		t.Skip("needs root to mount a file system")
 	}
 	disk := newDisk(t)
-	for round := range 4 {
+	for round := range cutRounds {
 		syncfs := []string{"-syncfs=on", "-syncfs=off"}[round%2]
 		disk.mount(t)
 		p := launch(t, filepath.Join(disk.dir, "mta"), "-log", "off", syncfs)

@@ -1,0 +1,5 @@
+//go:build crash
+
+package main
+
+const killRounds, cutRounds = 200, 50
