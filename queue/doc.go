@@ -108,6 +108,6 @@
 // # Caveats
 //
 // The manager is alone with its spool: tools change messages through Hold,
-// Release, Remove, Retry and Flush. What is known of destinations is forgotten at
-// a restart.
+// Release, Remove, Expire, Requeue, Retry and Flush; queue/control offers them on
+// a socket. What is known of destinations is forgotten at a restart.
 package queue

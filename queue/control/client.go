@@ -3,6 +3,7 @@ package control
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -185,8 +186,10 @@ func (c *Client) results(ctx context.Context, path string, q any) iter.Seq2[stri
 
 // Flush is Local.Flush.
 func (c *Client) Flush(ctx context.Context, site string) error {
-	for _, err := range c.items(ctx, "flush", request{Site: site}) {
-		return err
+	for i, err := range c.items(ctx, "flush", request{Site: site}) {
+		if err := cmp.Or(err, i.Error.err()); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -197,11 +200,14 @@ func (c *Client) Check(ctx context.Context, q Query) iter.Seq2[string, error] {
 }
 
 // Damaged is Local.Damaged.
-func (c *Client) Damaged(ctx context.Context) ([]Remains, error) {
+func (c *Client) Damaged(ctx context.Context) (list []Remains, err error) {
 	for i, err := range c.items(ctx, "damaged", request{}) {
-		return i.Damaged, err
+		if err := cmp.Or(err, i.Error.err()); err != nil {
+			return nil, err
+		}
+		list = append(list, i.Damaged...)
 	}
-	return nil, nil
+	return list, nil
 }
 
 // Submit hands a message over, in the format of queue.Maildrop, and returns its

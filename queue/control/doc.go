@@ -42,8 +42,8 @@
 // {"id":"..."} for what was done, {"id":"...","error":{"kind":"...","text":"..."}}
 // for what was not, and {"end":true} as the last one. Without that one, the answer
 // was cut off. A request that fails as a whole has another status than 200, and
-// one line with the error. Its kind is "not found", "busy", "denied", "usage",
-// "temporary", "refused", "unsupported", "corrupt" or "failed".
+// one line with the error. Its kind is "not found", "held", "busy", "denied",
+// "usage", "temporary", "refused", "unsupported", "corrupt" or "failed".
 //
 // # Caveats
 //

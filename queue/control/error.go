@@ -22,6 +22,8 @@ var (
 	ErrTemporary = errors.New("control: try again later")
 	// ErrRefused is wrapped when a submission is refused for good.
 	ErrRefused = errors.New("control: refused")
+	// ErrHeld is wrapped when a message on hold is to be flushed.
+	ErrHeld = errors.New("control: message is on hold")
 	// ErrUnsupported is wrapped when a server cannot do what it is asked for.
 	ErrUnsupported = errors.New("control: not supported")
 	// ErrServer is wrapped by the client when the server cannot be reached, or
@@ -45,7 +47,7 @@ var kinds = []struct {
 	kind string
 	err  error
 }{
-	{"not found", queue.ErrNotFound}, {"busy", queue.ErrBusy}, {"denied", ErrDenied}, {"denied", queue.ErrSubmitter}, {"usage", ErrUsage},
+	{"not found", queue.ErrNotFound}, {"held", ErrHeld}, {"busy", queue.ErrBusy}, {"denied", ErrDenied}, {"denied", queue.ErrSubmitter}, {"usage", ErrUsage},
 	{"temporary", ErrTemporary}, {"refused", ErrRefused}, {"refused", queue.ErrSubmission}, {"unsupported", ErrUnsupported},
 	{"temporary", context.Canceled}, {"temporary", context.DeadlineExceeded},
 }

@@ -99,6 +99,16 @@ func dial(path string) (net.Conn, error) {
 	return net.DialTimeout("unix", name, dialTime)
 }
 
+// Answers reports whether somebody serves the socket path, or at least keeps
+// those who ask from knowing.
+func Answers(path string) bool {
+	c, err := dial(path)
+	if err == nil {
+		_ = c.Close()
+	}
+	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED)
+}
+
 // nameLimit is how many bytes the kernel takes as a socket's name, unix(7).
 const nameLimit = 107
 

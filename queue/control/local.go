@@ -97,15 +97,16 @@ func (l *Local) List(ctx context.Context, q Query) iter.Seq2[Message, error] {
 			if !ok && err == nil {
 				continue
 			}
-			if !yield(m, err) || err != nil && !passable(err) {
+			if !yield(m, err) || err != nil && !OfOne(err) {
 				return
 			}
 		}
 	}
 }
 
-// passable says whether an error concerns one message alone.
-func passable(err error) bool {
+// OfOne says whether an error of List concerns one message alone, so that the
+// others are still to come: it is damaged, or not there.
+func OfOne(err error) bool {
 	_, corrupt := errors.AsType[*queue.CorruptError](err)
 	return corrupt || errors.Is(err, queue.ErrNotFound)
 }
@@ -122,7 +123,7 @@ func (l *Local) entries(ctx context.Context, s *Selection) iter.Seq2[queue.Entry
 			if err == nil {
 				e = m.Entry
 			}
-			if !yield(e, err) || err != nil && !passable(err) {
+			if !yield(e, err) || err != nil && !OfOne(err) {
 				return
 			}
 		}
@@ -237,7 +238,20 @@ func (l *Local) do(ctx context.Context, op Operation, id, reason string) error {
 	case Requeue:
 		return l.Queue.Requeue(ctx, id)
 	}
-	return l.Queue.Retry(ctx, id)
+	return l.retry(ctx, id)
+}
+
+// retry makes a message due. One that is active is being tried.
+func (l *Local) retry(ctx context.Context, id string) error {
+	err := l.Queue.Retry(ctx, id)
+	if !errors.Is(err, queue.ErrNotFound) {
+		return err
+	}
+	s, err := l.Queue.Open(ctx, id)
+	if err == nil && s.Hold != "" {
+		return fmt.Errorf("%s: %w", id, ErrHeld)
+	}
+	return err
 }
 
 // Flush has everything tried at once that waits; with a site, what is for that
@@ -268,7 +282,7 @@ func (l *Local) Check(ctx context.Context, q Query) iter.Seq2[string, error] {
 				if errors.Is(err, queue.ErrNotFound) {
 					continue // delivered meanwhile
 				}
-			case !passable(err):
+			case !OfOne(err):
 				yield("", err)
 				return
 			}

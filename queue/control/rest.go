@@ -71,7 +71,7 @@ func (r AtRest) Retry(ctx context.Context, id string) error {
 		return err
 	}
 	if s.Hold != "" {
-		return fmt.Errorf("%s is on hold: %w", id, queue.ErrNotFound)
+		return fmt.Errorf("%s: %w", id, queue.ErrNotFound)
 	}
 	return r.commit(ctx, queue.Change{ID: id, Next: time.Now()})
 }

@@ -51,8 +51,9 @@ type Server struct {
 	// silent.
 	Logger *slog.Logger
 
-	once sync.Once
-	http http.Server
+	once  sync.Once
+	http  http.Server
+	stall time.Duration // stallTime
 
 	mu      sync.Mutex
 	ended   bool
@@ -75,6 +76,7 @@ const (
 
 func (s *Server) setup() {
 	s.once.Do(func() {
+		s.stall = cmp.Or(s.stall, stallTime)
 		mux := http.NewServeMux()
 		mux.Handle("POST /v1/list", s.serve(table(s.MayList), s.list))
 		mux.Handle("POST /v1/show", s.serve(nobody, s.show))
@@ -86,7 +88,7 @@ func (s *Server) setup() {
 		mux.Handle("POST /v1/submit", s.serve(table(s.MaySubmit), s.submit))
 		s.http = http.Server{
 			Handler: mux, ConnContext: withPeer, MaxHeaderBytes: 8 << 10,
-			ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, ReadTimeout: stallTime, WriteTimeout: stallTime,
+			ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, ReadTimeout: s.stall, WriteTimeout: s.stall,
 			ErrorLog: slog.NewLogLogger(s.log().Handler(), slog.LevelWarn),
 		}
 	})
@@ -178,6 +180,7 @@ type call struct {
 	r       *http.Request
 	control *http.ResponseController
 	peer    Peer
+	stall   time.Duration // how long the peer may not read or write
 }
 
 // serve makes a handler of f, for those who may. What f returns is an error that
@@ -188,7 +191,7 @@ func (s *Server) serve(may allowed, f func(context.Context, *call) error) http.H
 			return
 		}
 		defer s.calls.Done()
-		c := &call{w: w, r: r, control: http.NewResponseController(w)}
+		c := &call{w: w, r: r, control: http.NewResponseController(w), stall: s.stall}
 		var err error
 		if c.peer, err = peerOf(r.Context()); err == nil && !c.peer.privileged() {
 			err = may(r.Context(), c.peer)

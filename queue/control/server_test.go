@@ -151,7 +151,8 @@ func TestOperations(t *testing.T) {
 	assert.Equal(t, map[string]error{id: nil}, b.do(t, control.Hold, id))
 	m = b.list(t, control.Query{})[0]
 	assert.Equal(t, []string{"hold", "by hand"}, []string{m.Queue, m.Reason})
-	assert.ErrorIs(t, b.do(t, control.Flush, id)[id], queue.ErrNotFound)
+	assert.ErrorIs(t, b.do(t, control.Flush, id)[id], control.ErrHeld)
+	assert.ErrorIs(t, b.do(t, control.Flush, "nobody")["nobody"], queue.ErrNotFound)
 	assert.Equal(t, map[string]error{id: nil}, b.do(t, control.Release, id))
 	until(t, func() bool {
 		m := b.list(t, control.Query{})

@@ -36,6 +36,8 @@ func status(kind string) int {
 	switch kind {
 	case "not found":
 		return http.StatusNotFound
+	case "held":
+		return http.StatusConflict
 	case "denied":
 		return http.StatusForbidden
 	case "usage":
@@ -109,21 +111,21 @@ func (s *stream) end() {
 	}
 }
 
-// patient gives the peer stallTime for each write, however long the answer is.
+// patient gives the peer a while for each write, however long the answer is.
 type patient struct{ c *call }
 
 func (p patient) Write(b []byte) (int, error) {
-	if err := p.c.control.SetWriteDeadline(time.Now().Add(stallTime)); err != nil {
+	if err := p.c.control.SetWriteDeadline(time.Now().Add(p.c.stall)); err != nil {
 		return 0, err
 	}
 	return p.c.w.Write(b)
 }
 
-// steady gives the peer stallTime for each read.
+// steady gives the peer a while for each read.
 type steady struct{ c *call }
 
 func (s steady) Read(b []byte) (int, error) {
-	if err := s.c.control.SetReadDeadline(time.Now().Add(stallTime)); err != nil {
+	if err := s.c.control.SetReadDeadline(time.Now().Add(s.c.stall)); err != nil {
 		return 0, err
 	}
 	return s.c.r.Body.Read(b)
