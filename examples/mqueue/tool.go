@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mtakit/mtakit/queue/control"
+)
+
+// tool does what the command line says.
+type tool struct {
+	command
+	spool    spool
+	out, err io.Writer
+	bar      bar
+	failed   int // things that were not done, and said
+}
+
+func (t *tool) run(ctx context.Context) error {
+	looks := t.name == "list" || t.name == "show" || t.name == "shape" || t.name == "check" && !t.repair
+	spool, done, err := t.open(!looks)
+	if err != nil {
+		return err
+	}
+	defer done()
+	t.spool = spool
+	out := bufio.NewWriterSize(t.out, 64<<10)
+	terminal := isTerminal(t.out)
+	t.out = out
+	switch t.name {
+	case "list":
+		err = t.list(ctx)
+	case "show":
+		err = t.show(ctx, terminal)
+	case "shape":
+		err = t.shape(ctx)
+	case "check":
+		err = t.check(ctx)
+	default:
+		err = t.change(ctx, control.Operation(t.name))
+	}
+	return errors.Join(err, out.Flush())
+}
+
+// messages lists what is meant, and says what cannot be listed.
+func (t *tool) messages(ctx context.Context, brief bool, each func(m *control.Message) error) error {
+	for m, err := range t.spool.List(ctx, control.Query{Selection: t.Selection, Brief: brief}) {
+		switch {
+		case err == nil:
+			if err := each(&m); err != nil {
+				return err
+			}
+		case control.OfOne(err):
+			t.complain(m.ID, err)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tool) list(ctx context.Context) error {
+	if t.json {
+		return t.messages(ctx, false, t.line)
+	}
+	q := control.Mailq{W: t.out}
+	if err := t.messages(ctx, false, q.Add); err != nil {
+		return err
+	}
+	return q.End()
+}
+
+func (t *tool) line(m *control.Message) error {
+	b, err := control.JSON(m)
+	if err != nil {
+		return err
+	}
+	_, err = t.out.Write(append(b, '\n'))
+	return err
+}
+
+func (t *tool) shape(ctx context.Context) error {
+	s := control.Shape{Senders: t.senders, Buckets: t.buckets, First: time.Duration(t.minutes) * time.Minute}
+	now := time.Now()
+	err := t.messages(ctx, t.senders, func(m *control.Message) error {
+		s.Add(m, now)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.WriteTo(t.out)
+	return err
+}
+
+// did is what is said of messages.
+var did = map[control.Operation]string{
+	control.Hold: "held", control.Release: "released", control.Delete: "deleted", control.Expire: "expired",
+	control.Requeue: "requeued", control.Flush: "flushed",
+}
+
+// change does something with what is meant, or with nothing when one of the IDs
+// is not there.
+func (t *tool) change(ctx context.Context, op control.Operation) error {
+	if op == control.Flush {
+		if site, ok := t.site(); ok {
+			return t.flush(ctx, site)
+		}
+	}
+	var ids []string
+	err := t.messages(ctx, true, func(m *control.Message) error {
+		if op == control.Flush && m.Queue == "hold" && !slices.Contains(t.IDs, m.ID) {
+			return nil
+		}
+		ids = append(ids, m.ID)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if t.failed > 0 && len(t.IDs) > 0 {
+		fmt.Fprintf(t.out, "nothing %s\n", did[op])
+		return nil
+	}
+	done := 0
+	t.bar.start(t.err, t.name, len(ids))
+	for id, err := range t.spool.Do(ctx, op, ids, t.reason) {
+		switch {
+		case err == nil:
+			done++
+			if t.verbose {
+				fmt.Fprintf(t.out, "%s: %s\n", id, did[op])
+			}
+		case id == "":
+			t.complain("", err)
+		default:
+			t.complain(id, err)
+		}
+		t.bar.step()
+	}
+	t.bar.clear()
+	if ctx.Err() != nil {
+		t.complain("", errors.New("interrupted"))
+	}
+	fmt.Fprintf(t.out, "%s %d of %d message%s%s\n", did[op], done, len(ids), plural(len(ids)), t.later())
+	return nil
+}
+
+// site returns the one of a flush that asks for nothing else; "" is all of them.
+func (t *tool) site() (string, bool) {
+	rest := t.Selection
+	rest.Site = ""
+	return t.Site, rest.All() && !strings.ContainsAny(t.Site, "*?!")
+}
+
+func (t *tool) flush(ctx context.Context, site string) error {
+	if err := t.spool.Flush(ctx, site); err != nil {
+		return err
+	}
+	what := "everything"
+	if site != "" {
+		what = "what is for " + control.Printable(site)
+	}
+	fmt.Fprintf(t.out, "flushed %s%s\n", what, t.later())
+	return nil
+}
+
+// later says when it takes effect.
+func (t *tool) later() string {
+	if t.socket != "" {
+		return ""
+	}
+	return ", for the server's next start"
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
+}
