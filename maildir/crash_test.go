@@ -32,7 +32,7 @@ type crashTree struct {
 
 func (t *crashTree) Open(dir string) (disk.Folder, error) {
 	dir = path.Clean(dir)
-	if _, err := names(t.Disk, dir); err != nil {
+	if _, err := t.List(dir); err != nil {
 		return nil, err
 	}
 	return crashFolder{t, dir}, nil
@@ -153,30 +153,24 @@ func text(n int) string {
 	return fmt.Sprintf("Subject: %d\r\n\r\n%s\r\n", n, strings.Repeat(fmt.Sprint(n), 500))
 }
 
-// names lists a directory.
-func names(d *crashfs.Disk, dir string) (all []string, err error) {
-	err = d.List(dir, func(name string) { all = append(all, name) })
-	return all, err
-}
-
 // visible returns what readers see, by path, and requires that every message of
 // it is whole.
 func visible(t *testing.T, d *crashfs.Disk) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
-	domains, err := names(d, ".")
+	domains, err := d.List(".")
 	require.NoError(t, err)
 	for _, domain := range domains {
-		users, err := names(d, domain)
+		users, err := d.List(domain)
 		require.NoError(t, err)
 		for _, user := range users {
 			dir := path.Join(domain, user, "new")
-			messages, err := names(d, dir)
+			names, err := d.List(dir)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
 			require.NoError(t, err)
-			for _, name := range messages {
+			for _, name := range names {
 				requireWhole(t, d, path.Join(dir, name))
 				found[path.Join(dir, name)] = true
 			}

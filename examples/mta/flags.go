@@ -30,6 +30,7 @@ type config struct {
 	syncfs, log, metrics   string
 	notify, templates      string
 	texts                  dsn.Templates // what templates has in it
+	control                string
 	demo                   bool
 }
 
@@ -57,6 +58,7 @@ func parseFlags(args []string, help io.Writer) (config, error) {
 	f.StringVar(&c.templates, "templates", "", "`file` with the texts of notifications, as Postfix's bounce_template_file; \"\" means those that are built in")
 	f.StringVar(&c.log, "log", "text", "`format` of the log on standard error: text, json or off")
 	f.StringVar(&c.metrics, "metrics", "", "`address` of an HTTP server with /metrics in Prometheus' text format; \"\" turns it off")
+	f.StringVar(&c.control, "control", "control.sock", "`path` of the socket for examples/mqueue, in -dir unless it is absolute; \"\" turns it off")
 	f.BoolVar(&c.demo, "demo", false, "start on free ports, send sample mail through the server, say what became of it, and exit")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

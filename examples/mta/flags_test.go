@@ -79,7 +79,7 @@ func TestHelp(t *testing.T) {
 	out, err := command("-h").Output()
 	require.NoError(t, err)
 	for _, flag := range []string{"dir", "smtp", "submission", "hostname", "relayhost", "min-backoff", "max-backoff",
-		"lifetime", "warning-after", "queue-run", "timeout", "max-size", "notify", "templates", "log", "metrics", "demo"} {
+		"lifetime", "warning-after", "queue-run", "timeout", "max-size", "notify", "templates", "log", "metrics", "control", "demo"} {
 		assert.Contains(t, string(out), "\n  -"+flag, flag)
 	}
 }
@@ -90,7 +90,7 @@ func TestFlagValues(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, config{dir: "mta-data", smtp: "127.0.0.1:2525", submission: "127.0.0.1:2587", hostname: "mx.example.test",
 		minBackoff: 300 * time.Second, maxBackoff: 4000 * time.Second, lifetime: 120 * time.Hour, warningAfter: 4 * time.Hour,
-		queueRun: time.Second, timeout: 300 * time.Second, maxSize: 10240000, syncfs: "auto", notify: "resource, software", log: "text"}, c)
+		queueRun: time.Second, timeout: 300 * time.Second, maxSize: 10240000, syncfs: "auto", notify: "resource, software", log: "text", control: "control.sock"}, c)
 
 	c, err = parseFlags([]string{"-lifetime", "5d", "-max-backoff", "1w", "-min-backoff", "90", "-warning-after", "1h30m", "-relayhost", "[::1]:25"}, nil)
 	require.NoError(t, err)

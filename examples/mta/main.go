@@ -25,6 +25,7 @@ import (
 	"github.com/mtakit/mtakit/lookup/rewrite"
 	"github.com/mtakit/mtakit/maildir"
 	"github.com/mtakit/mtakit/queue"
+	"github.com/mtakit/mtakit/queue/control"
 	"github.com/mtakit/mtakit/queue/relay"
 	"github.com/mtakit/mtakit/restrictions"
 	"github.com/mtakit/mtakit/smtpserver"
@@ -94,8 +95,8 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		Hostname:   c.hostname,
 		MinBackoff: c.minBackoff, MaxBackoff: c.maxBackoff, WarningAfter: c.warningAfter,
 		Lifetime:    cmp.Or(c.lifetime, -1), // the flag's 0 is one attempt
-		WarnSenders: queue.SendersFunc(s.ours), FlushDomains: t.domains,
-		Postmaster: "postmaster@" + cmp.Or(t.origin(), c.hostname), Notify: c.notifyClasses(), NoticeFilter: cleanup, Templates: c.texts,
+		WarnSenders: queue.SendersFunc(s.ours),
+		Postmaster:  "postmaster@" + cmp.Or(t.origin(), c.hostname), Notify: c.notifyClasses(), NoticeFilter: cleanup, Templates: c.texts,
 		Logger: s.logger, Observer: observer,
 	}
 
@@ -115,10 +116,11 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	}
 	checks := filter.Chain{filter.HeaderChecks{Table: t.header}, filter.BodyChecks{Table: t.body}} // what PASS ends
 	filters := filter.Chain{checks, cleanup}
+	s.manager.Filter = filters // of what is requeued
 
 	// Receiving.
 	intake := smtpserver.Intake{
-		Queue: s.manager, Flusher: s.manager, Hostname: c.hostname, Restrictions: stages, Filter: filters,
+		Queue: s.manager, Hostname: c.hostname, Restrictions: stages, Filter: filters,
 		Rewriter: trivial, AddMissing: mynetworks, Logger: s.logger, Observer: observer,
 	}
 	submit := intake
@@ -134,6 +136,12 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		Queue: s.manager, Hostname: c.hostname, Rewriter: trivial,
 		Filter:   filter.Chain{checks, rewrite.Missing{Hostname: c.hostname, FullName: queue.AttrFullName}, cleanup},
 		QueueRun: c.queueRun, MaxSize: cmp.Or(c.maxSize, -1), Logger: s.logger, Observer: observer}
+
+	// Looking at the queue and changing it.
+	s.control = &control.Server{
+		Local:     control.Local{Queue: s.manager, Checker: s.spool, Corrupt: filepath.Join(s.dir, "queue", "corrupt")},
+		MaySubmit: t.submitters, MayList: t.listers, MayFlush: t.flushers, Logger: s.logger,
+	}
 
 	s.check = func(ctx context.Context) { t.check(ctx, expander) }
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/mtakit/mtakit"
 	"github.com/mtakit/mtakit/maildir"
 	"github.com/mtakit/mtakit/queue"
+	"github.com/mtakit/mtakit/queue/control"
 	"github.com/mtakit/mtakit/queue/filespool"
 	"github.com/mtakit/mtakit/queue/relay"
 	"github.com/mtakit/mtakit/smtpserver"
@@ -44,6 +45,7 @@ type server struct {
 
 	manager  *queue.Manager
 	maildrop *queue.Maildrop
+	control  *control.Server
 	local    *maildir.Agent
 	remote   *relay.Agent
 	// The ports: mail from everywhere, and mail of users who logged in.
@@ -51,6 +53,7 @@ type server struct {
 	inboundListener     net.Listener
 	submissionListener  net.Listener
 	metricsListener     net.Listener
+	controlListener     net.Listener
 	further             sync.WaitGroup            // of listenAs
 	check               func(ctx context.Context) // warns of what the tables say that cannot work
 }
@@ -105,6 +108,17 @@ func (s *server) listen(c config) (err error) {
 			return fmt.Errorf("-%s %s: %w", port.flag, port.addr, err)
 		}
 	}
+	if c.control == "" {
+		return nil
+	}
+	path := c.control
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(s.dir, path)
+	}
+	// Open for all: who may do what is for the tables to say.
+	if s.controlListener, err = control.Listen(path, 0o666); err != nil {
+		return fmt.Errorf("-control: %w", err)
+	}
 	return nil
 }
 
@@ -131,7 +145,7 @@ func (s *server) listenAs(client netip.Addr) (string, error) {
 // serve runs until ctx ends, and then brings everything to rest.
 func (s *server) serve(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
 	var group sync.WaitGroup
 	group.Go(func() { s.manager.Serve(background) })
 	group.Go(func() { s.maildrop.Serve(background) })
@@ -139,6 +153,9 @@ func (s *server) serve(ctx context.Context) error {
 	group.Go(func() { failed <- s.inbound.Serve(s.inboundListener) })
 	if s.submissionListener != nil {
 		group.Go(func() { failed <- s.submission.Serve(s.submissionListener) })
+	}
+	if s.controlListener != nil {
+		group.Go(func() { failed <- s.control.Serve(background, s.controlListener) })
 	}
 	if s.metricsListener != nil {
 		group.Go(func() { serveMetrics(background, s.metricsListener, &s.counters) })
@@ -168,6 +185,11 @@ func (s *server) shutdown() error {
 			}
 		})
 	}
+	group.Go(func() {
+		if s.control.Shutdown(ctx) != nil {
+			s.control.Close()
+		}
+	})
 	group.Wait()
 	if err := s.manager.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
@@ -218,7 +240,7 @@ func (s *server) ours(e *mtakit.Envelope) bool {
 // close gives everything free. It may be called more than once.
 func (s *server) close() error {
 	var errs []error
-	for _, l := range []*net.Listener{&s.inboundListener, &s.submissionListener, &s.metricsListener} {
+	for _, l := range []*net.Listener{&s.inboundListener, &s.submissionListener, &s.metricsListener, &s.controlListener} {
 		if *l != nil {
 			(*l).Close() // it may be closed already by the server that had it
 			*l = nil

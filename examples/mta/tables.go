@@ -16,6 +16,7 @@ import (
 type tables struct {
 	domains, mailboxes, users, networks, access, aliases   *lookup.File
 	canonical, relocated, transport, virtual, header, body *lookup.File
+	submitters, listers, flushers                          *lookup.File // of the control socket
 	logger                                                 *slog.Logger
 }
 
@@ -41,6 +42,8 @@ func openTables(etc string, logger *slog.Logger) (*tables, error) {
 		{&t.networks, "networks", lookup.OpenNetworks}, {&t.access, "access", hash}, {&t.aliases, "aliases", aliases},
 		{&t.canonical, "canonical", hash}, {&t.relocated, "relocated", hash}, {&t.transport, "transport", hash},
 		{&t.virtual, "virtual", hash}, {&t.header, "header_checks", lookup.OpenRegexp}, {&t.body, "body_checks", lookup.OpenRegexp},
+		{&t.submitters, "authorized_submit_users", lookup.OpenRegexp}, {&t.listers, "authorized_mailq_users", lookup.OpenRegexp},
+		{&t.flushers, "authorized_flush_users", lookup.OpenRegexp},
 	} {
 		table, err := f.open(filepath.Join(etc, f.name), lookup.Options{Logger: logger})
 		if err != nil {
@@ -53,7 +56,7 @@ func openTables(etc string, logger *slog.Logger) (*tables, error) {
 
 func (t *tables) all() []*lookup.File {
 	return []*lookup.File{t.domains, t.mailboxes, t.users, t.networks, t.access, t.aliases,
-		t.canonical, t.relocated, t.transport, t.virtual, t.header, t.body}
+		t.canonical, t.relocated, t.transport, t.virtual, t.header, t.body, t.submitters, t.listers, t.flushers}
 }
 
 // reload reads every file now. What cannot be read keeps its old contents.

@@ -13,7 +13,7 @@ import (
 )
 
 // tableNames are the files of etc/.
-var tableNames = []string{"access", "aliases", "body_checks", "canonical", "domains", "header_checks", "mailboxes",
+var tableNames = []string{"access", "aliases", "authorized_flush_users", "authorized_mailq_users", "authorized_submit_users", "body_checks", "canonical", "domains", "header_checks", "mailboxes",
 	"networks", "relocated", "transport", "users", "virtual"}
 
 // TestFirstRun: all that is missing is made, and nothing that is there changes.
@@ -58,7 +58,7 @@ func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	require.NoError(t, filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		text, err := os.ReadFile(name)
