@@ -159,6 +159,9 @@ func (s *Spool) moveOut(all []*move) (err error) {
 	moves := make([]*move, 0, len(all))
 	for _, m := range all {
 		ok, err := s.writeMove(m)
+		if _, damaged := errors.AsType[*queue.CorruptError](err); damaged {
+			continue // it is in corrupt/ now
+		}
 		if err != nil {
 			return fmt.Errorf("message %s: %w", m.id, err)
 		}

@@ -281,6 +281,30 @@ func TestDamagedJournal(t *testing.T) {
 	}
 }
 
+// TestDamagedWhileMoved empties a journal with a damaged message in it: that one
+// goes to corrupt/, and all others get their files.
+func TestDamagedWhileMoved(t *testing.T) {
+	t.Parallel()
+	disk := crashfs.New()
+	s := opened(t, disk, Options{Segment: 4 << 10})
+	var ids []string
+	for range 5 {
+		ids = append(ids, put(t, s, small, 1))
+	}
+	bad, _, _ := s.index.get(ids[2])
+	at := bad.at + int64(bad.size) - 3 // in the trailer
+	_, err := bad.seg.file.WriteAt([]byte{0xff, 0xfe}, at)
+	require.NoError(t, err)
+	settle(t, s)
+	left := listed(t, s)
+	require.Len(t, left, 4)
+	require.NotContains(t, left, ids[2])
+	require.NotEmpty(t, contentsOf(t, disk, s.corrupt.file(ids[2])))
+	s = opened(t, disk.Exit(), Options{})
+	require.NotEmpty(t, s.takeFound(), "the damage is still in the segment")
+	require.ElementsMatch(t, left, listed(t, s))
+}
+
 // TestTornJournal cuts a journal at every length: what was whole is there.
 func TestTornJournal(t *testing.T) {
 	t.Parallel()
