@@ -49,6 +49,7 @@ var (
 	_ queue.Table              = lookup.LookupTable(nil)
 	_ filter.ContentFilter     = rewrite.Missing{}
 	_ filter.ContentFilter     = (*rewrite.Cleanup)(nil)
+	_ smtpserver.Flusher       = (*queue.Manager)(nil)
 	_ smtpserver.Rewriter      = (*rewrite.Trivial)(nil)
 	_ smtpserver.Authenticator = (*auth.SASL)(nil)
 	_ smtpserver.Resolver      = (*net.Resolver)(nil)
@@ -59,6 +60,8 @@ var (
 	_ queue.Router        = (*rewrite.Router)(nil)
 	_ queue.DeliveryAgent = (*maildir.Agent)(nil)
 	_ queue.DeliveryAgent = (*relay.Agent)(nil)
+	_ queue.Verifier      = (*maildir.Agent)(nil)
+	_ queue.Verifier      = (*relay.Agent)(nil)
 	_ relay.Resolver      = (*net.Resolver)(nil)
 )
 

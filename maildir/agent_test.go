@@ -8,9 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/assert"
@@ -205,19 +208,181 @@ func (fullBody) Open() (io.ReadCloser, error) {
 	return nil, err
 }
 
+// TestConcurrent has a thousand deliveries to a mailbox that there is not yet.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
+	for _, syncFS := range []bool{false, true} {
+		agent, dir := newAgent(t)
+		agent.SyncFS = syncFS
+		var wg sync.WaitGroup
+		for range 1000 {
+			wg.Go(func() {
+				r := agent.Deliver(t.Context(), delivery(mail, "alice@example.org"))[0]
+				assert.Equal(t, mtakit.Delivered, r.Outcome, r.Diagnostic)
+			})
+		}
+		wg.Wait()
+		assert.Len(t, files(t, dir+"/example.org/alice/new/*"), 1000)
+		assert.Empty(t, files(t, dir+"/example.org/alice/tmp/*"))
+	}
+}
+
+// TestManyRecipients delivers to more of them than go side by side; some are
+// unknown, one is broken, one is there twice.
+func TestManyRecipients(t *testing.T) {
+	t.Parallel()
 	agent, dir := newAgent(t)
-	var wg sync.WaitGroup
-	for range 50 {
-		wg.Go(func() {
+	boxes := table{}
+	var to []string
+	for i := range 50 {
+		name := fmt.Sprintf("u%d@example.org", i)
+		if i%7 != 3 {
+			boxes[name] = fmt.Sprintf("example.org/u%d/", i)
+		}
+		to = append(to, name)
+	}
+	to[20], to[30] = "broken@example.org", to[29]
+	agent.Mailboxes = boxes
+	d := delivery(mail, to...)
+	var reported []int
+	d.Report = func(i int, r mtakit.Result) { reported = append(reported, i) }
+	results := agent.Deliver(t.Context(), d)
+	require.Len(t, results, 50)
+	want := map[mtakit.Outcome]int{}
+	for i, r := range results {
+		require.Equal(t, i, reported[i])
+		want[r.Outcome]++
+		if r.Outcome == mtakit.Delivered {
+			user, _, _ := strings.Cut(to[i], "@")
+			require.Contains(t, r.Diagnostic, "/"+user+"/new/")
+		}
+	}
+	require.Equal(t, map[mtakit.Outcome]int{mtakit.Delivered: 42, mtakit.Bounced: 7, mtakit.Deferred: 1}, want)
+	require.Len(t, files(t, dir+"/example.org/*/new/*"), 42)
+	require.Len(t, files(t, dir+"/example.org/u29/new/*"), 2)
+	require.Empty(t, files(t, dir+"/example.org/*/tmp/*"))
+}
+
+// panickingBody can be opened once.
+type panickingBody struct {
+	mtakit.Bytes
+	opened *bool
+}
+
+func (b panickingBody) Open() (io.ReadCloser, error) {
+	if *b.opened {
+		panic("body")
+	}
+	*b.opened = true
+	return b.Bytes.Open()
+}
+
+// A panic while the second of two files is written leaves nothing behind,
+// neither files nor descriptors.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	agent, dir := newAgent(t)
+	d := delivery(mail, "alice@example.org", "bob@example.org")
+	d.Message.Body = panickingBody{mtakit.Bytes("x"), new(bool)}
+	require.Panics(t, func() { agent.Deliver(t.Context(), d) })
+	require.Empty(t, files(t, dir+"/example.org/*/*/*"))
+	links, err := filepath.Glob("/proc/self/fd/*")
+	require.NoError(t, err)
+	for _, link := range links {
+		target, _ := os.Readlink(link)
+		require.NotContains(t, target, filepath.Join(dir, "example.org"))
+	}
+}
+
+// TestLinks has the owner of a mailbox put links, and worse, in the place of its
+// folders: nothing is written anywhere else.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	for _, folder := range []string{"tmp", "new"} {
+		for _, target := range []string{"../bob/new", "cur", "/"} {
+			agent, dir := newAgent(t)
+			require.Equal(t, mtakit.Delivered, agent.Deliver(t.Context(), delivery(mail, "bob@example.org"))[0].Outcome)
+			box := dir + "/example.org/alice/"
+			for _, sub := range []string{"tmp", "new", "cur"} {
+				require.NoError(t, os.MkdirAll(box+sub, 0o700))
+			}
+			require.NoError(t, os.Remove(box+folder))
+			require.NoError(t, os.Symlink(target, box+folder))
 			r := agent.Deliver(t.Context(), delivery(mail, "alice@example.org"))[0]
-			assert.Equal(t, mtakit.Delivered, r.Outcome)
+			require.Equal(t, mtakit.Deferred, r.Outcome)
+			require.Len(t, files(t, dir+"/example.org/bob/*/*"), 1)
+			require.Empty(t, files(t, box+"cur/*"))
+		}
+	}
+}
+
+// TestReplaced has the administrator move mailboxes away and put others in their
+// place while mail comes: every message lies somewhere, and the last ones in the
+// last place.
+func TestReplaced(t *testing.T) {
+	t.Parallel()
+	agent, dir := newAgent(t)
+	stop := make(chan struct{})
+	var delivered atomic.Int64
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for done := false; !done; {
+				select {
+				case <-stop:
+					done = true
+				default:
+				}
+				switch r := agent.Deliver(t.Context(), delivery(mail, "alice@example.org"))[0]; r.Outcome {
+				case mtakit.Delivered:
+					delivered.Add(1)
+				default: // the box was moved between two steps
+					assert.Equal(t, mtakit.Deferred, r.Outcome)
+				}
+			}
 		})
 	}
-	wg.Wait()
-	assert.Len(t, files(t, dir+"/example.org/alice/new/*"), 50)
-	assert.Empty(t, files(t, dir+"/example.org/alice/tmp/*"))
+	for i := range 20 {
+		moved := fmt.Sprintf("%s/example.org/old%d", dir, i)
+		require.Eventually(t, func() bool { return os.Rename(dir+"/example.org/alice", moved) == nil }, 10*time.Second, time.Millisecond)
+	}
+	close(stop)
+	group.Wait()
+	require.Len(t, files(t, dir+"/example.org/*/new/*"), int(delivered.Load()))
+	require.NotEmpty(t, files(t, dir+"/example.org/alice/new/*"))
+}
+
+// TestBigMessage streams: memory does not grow with the message.
+func TestBigMessage(t *testing.T) {
+	agent, dir := newAgent(t)
+	d := delivery("Subject: big\r\n\r\n", "alice@example.org")
+	d.Message.Body = bigBody{mtakit.Bytes(strings.Repeat(strings.Repeat("x", 70)+"\r\n", 1000)), 1400}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	r := agent.Deliver(t.Context(), d)[0]
+	runtime.ReadMemStats(&after)
+	require.Equal(t, mtakit.Delivered, r.Outcome, r.Diagnostic)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<20))
+	info, err := os.Stat(files(t, dir+"/example.org/alice/new/*")[0])
+	require.NoError(t, err)
+	require.Greater(t, info.Size(), d.Message.Size()*71/72)
+	require.Less(t, info.Size(), d.Message.Size())
+}
+
+// bigBody is a text many times over.
+type bigBody struct {
+	part  mtakit.Bytes
+	times int
+}
+
+func (b bigBody) Size() int64 { return int64(len(b.part) * b.times) }
+
+func (b bigBody) Open() (io.ReadCloser, error) {
+	readers := make([]io.Reader, b.times)
+	for i := range readers {
+		readers[i] = bytes.NewReader(b.part)
+	}
+	return io.NopCloser(io.MultiReader(readers...)), nil
 }
 
 func ExampleAgent() {

@@ -32,7 +32,7 @@ type crashTree struct {
 
 func (t *crashTree) Open(dir string) (disk.Folder, error) {
 	dir = path.Clean(dir)
-	if _, err := t.List(dir); err != nil {
+	if _, err := names(t.Disk, dir); err != nil {
 		return nil, err
 	}
 	return crashFolder{t, dir}, nil
@@ -153,24 +153,30 @@ func text(n int) string {
 	return fmt.Sprintf("Subject: %d\r\n\r\n%s\r\n", n, strings.Repeat(fmt.Sprint(n), 500))
 }
 
+// names lists a directory.
+func names(d *crashfs.Disk, dir string) (all []string, err error) {
+	err = d.List(dir, func(name string) { all = append(all, name) })
+	return all, err
+}
+
 // visible returns what readers see, by path, and requires that every message of
 // it is whole.
 func visible(t *testing.T, d *crashfs.Disk) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
-	domains, err := d.List(".")
+	domains, err := names(d, ".")
 	require.NoError(t, err)
 	for _, domain := range domains {
-		users, err := d.List(domain)
+		users, err := names(d, domain)
 		require.NoError(t, err)
 		for _, user := range users {
 			dir := path.Join(domain, user, "new")
-			names, err := d.List(dir)
+			messages, err := names(d, dir)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
 			require.NoError(t, err)
-			for _, name := range names {
+			for _, name := range messages {
 				requireWhole(t, d, path.Join(dir, name))
 				found[path.Join(dir, name)] = true
 			}

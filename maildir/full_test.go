@@ -3,8 +3,10 @@ package maildir_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/emersion/go-smtp"
@@ -70,6 +72,49 @@ func TestRealDisk(t *testing.T) {
 	defer a.Close()
 	require.NoError(t, os.Remove(files[1]))
 	require.Equal(t, mtakit.Delivered, deliver(400).Outcome, "and it goes on")
+}
+
+// TestTwoDisks has mailboxes on two file systems, each with its own syncs; the
+// recipients of one message are on both. One breaks, and the other goes on.
+func TestTwoDisks(t *testing.T) {
+	t.Parallel()
+	one, two := disktest.New(t, "ext4", 16), disktest.New(t, "ext4", 16)
+	dir := t.TempDir()
+	boxes := table{}
+	for name, disk := range map[string]*disktest.Disk{"one": one, "two": two} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
+		require.NoError(t, exec.Command("mount", "--bind", disk.Dir, filepath.Join(dir, name)).Run())
+		t.Cleanup(func() { _ = exec.Command("umount", filepath.Join(dir, name)).Run() })
+		boxes["a@"+name], boxes["b@"+name] = name+"/a/", name+"/b/"
+	}
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	defer root.Close()
+	a := &maildir.Agent{Root: root, Mailboxes: boxes, SyncFS: true}
+	defer a.Close()
+	all := func() (delivered []string) {
+		for i, r := range a.Deliver(t.Context(), delivery(mail, "a@one", "a@two", "b@one", "b@two")) {
+			if r.Outcome == mtakit.Delivered {
+				delivered = append(delivered, []string{"a@one", "a@two", "b@one", "b@two"}[i])
+			}
+		}
+		return delivered
+	}
+	var group sync.WaitGroup
+	for range 10 {
+		group.Go(func() { assert.Len(t, all(), 4) })
+	}
+	group.Wait()
+	one.Break(t)
+	require.Equal(t, []string{"a@two", "b@two"}, all())
+	for name, n := range map[string]int{"one": 10, "two": 11} {
+		for _, box := range []string{"a", "b"} {
+			require.Len(t, files(t, filepath.Join(dir, name, box, "new", "*")), n)
+		}
+	}
+	require.Error(t, exec.Command("umount", filepath.Join(dir, "two")).Run(), "the agent has it open")
+	require.NoError(t, a.Close())
+	require.NoError(t, exec.Command("umount", filepath.Join(dir, "two")).Run())
 }
 
 // TestFolderIsMissing has somebody remove one of the three folders.

@@ -167,7 +167,9 @@ func (s *spool) Entries(context.Context) iter.Seq2[queue.Entry, error] {
 	defer s.mu.Unlock()
 	var entries []queue.Entry
 	for _, m := range s.stored {
-		entries = append(entries, m.Entry)
+		e := m.Entry
+		e.Domains = queue.Domains(m.Envelope.Recipients, m.Marks)
+		entries = append(entries, e)
 	}
 	return func(yield func(queue.Entry, error) bool) {
 		for _, e := range entries {

@@ -190,14 +190,17 @@ func (m *Manager) settleRest() {
 // retire takes a message out of the active queue.
 func (m *Manager) retire(r *run, c Change, now time.Time) {
 	defer r.leave()
+	pending, done := r.sites()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.entries, c.ID)
 	m.left()
 	if r.last || c.Hold != "" {
+		m.noteSites(c.ID, nil, done)
 		return
 	}
 	m.park(waiter{id: c.ID, due: m.in(c.Next.Sub(now)), site: m.waiting.siteNamed(c.Site), since: m.now()})
+	m.noteSites(c.ID, pending, done)
 }
 
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }

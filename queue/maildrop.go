@@ -117,7 +117,7 @@ type Rewriter interface {
 	Rewrite(ctx context.Context, address string) (string, error)
 }
 
-// Table has users: those of package lookup do. A user who is found may, with
+// Table has users or domains: those of package lookup do. Who is found may, with
 // any value. It may be called from any number of goroutines.
 type Table interface {
 	Lookup(ctx context.Context, key string) (value string, ok bool, err error)

@@ -61,6 +61,11 @@ type Manager struct {
 	Limits     Limits
 	Transports map[string]Limits
 
+	// FlushDomains has the domains whose mail FastFlush can make due, for ETRN, as
+	// Postfix's fast_flush_domains: it is asked with the domain, "example.org". nil
+	// means none.
+	FlushDomains Table
+
 	// Retention is how long a message that was submitted with a key is remembered
 	// after its end; zero means 24 h.
 	Retention time.Duration
@@ -127,6 +132,7 @@ type Manager struct {
 	unsettled fifo[unsettled]
 	flushed   bool // what is found in the spool at the start is due
 	settling  int  // deliveries that record results and have left the line
+	flush     flushLog
 	receipts  receipts
 	watchers  map[string]*watcher
 	tasks     fifo[func()] // for helpers

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/mtakit/mtakit"
 )
@@ -35,59 +34,6 @@ func (m *Manager) revive(which func(*destination) bool) {
 			}
 		}
 	}
-}
-
-// FlushSite makes due what waits for recipients in a domain ("example.org"), or
-// below it when it begins with a dot (".example.org"). It opens every message
-// that waits.
-func (m *Manager) FlushSite(ctx context.Context, site string) error {
-	m.setup()
-	site = strings.ToLower(site)
-	m.mu.Lock()
-	m.revive(func(d *destination) bool { return inSite(d.site(), site) })
-	m.mu.Unlock()
-	for e, err := range m.Spool.Entries(ctx) {
-		if _, corrupt := asCorrupt(err); corrupt {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("queue: flushing %s: %w", site, err)
-		}
-		if err := m.flushIfFor(ctx, e.ID, site); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (m *Manager) flushIfFor(ctx context.Context, id, site string) error {
-	if !m.isWaiting(id) {
-		return nil
-	}
-	s, err := m.Spool.Open(ctx, id)
-	if _, corrupt := asCorrupt(err); corrupt || isNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("queue: flushing %s: %w", site, err)
-	}
-	for i := range s.Marks {
-		if s.Marks[i].State == Pending && inSite(domain(s.Envelope.Recipients[i].Address), site) {
-			m.due(id)
-			return nil
-		}
-	}
-	return nil
-}
-
-func inSite(domain, site string) bool {
-	return domain == site || strings.HasPrefix(site, ".") && strings.HasSuffix(domain, site)
-}
-
-func (m *Manager) isWaiting(id string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.waiting.has(id)
 }
 
 // due makes a message due that waits.

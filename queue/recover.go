@@ -57,6 +57,7 @@ func (m *Manager) readEntries() error {
 
 // recovered schedules a message that was found in the spool.
 func (m *Manager) recovered(found Entry) {
+	sites := m.logged(found.Domains)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.foundKey(&found) || m.knows(found.ID) || found.Hold != "" {
@@ -64,7 +65,7 @@ func (m *Manager) recovered(found Entry) {
 	}
 	tried := found.Attempts > 1 || found.Attempts == 1 && found.Queue == "deferred"
 	w := waiter{id: found.ID, due: m.in(m.resume(found)), incoming: !tried}
-	if m.flushed {
+	if m.flushed || m.askedEarly(sites) {
 		w.due = 0
 	}
 	if found.Queue == "deferred" {
@@ -73,6 +74,7 @@ func (m *Manager) recovered(found Entry) {
 		w.site, w.since = m.waiting.siteNamed(found.Site), m.now()
 	}
 	m.park(w)
+	m.noteSites(found.ID, sites, nil)
 }
 
 // wasRead reports whether all that was in the spool at the start is known.

@@ -38,6 +38,8 @@ type Intake struct {
 	Rewriter Rewriter
 	// Authenticator has the SASL mechanisms; nil means that AUTH is not offered.
 	Authenticator Authenticator
+	// Flusher answers ETRN; nil means that ETRN is not offered.
+	Flusher Flusher
 	// Resolver finds the client's host name; nil means that nobody looks, and
 	// Client.Name stays "".
 	Resolver Resolver
@@ -112,12 +114,21 @@ type Authenticator interface {
 	Start(ctx context.Context, client mtakit.Client, mech string) (sasl.Server, error)
 }
 
+// Flusher starts the delivery of what waits for a site, "example.org":
+// *queue.Manager does. A *smtp.SMTPError is the reply; any other error is
+// answered with 458 4.3.0. It must bound what it does for a client that asks
+// again and again, and is called from any number of goroutines.
+type Flusher interface {
+	FastFlush(ctx context.Context, site string) error
+}
+
 // Funcs that are what their names say.
 type (
 	QueueFunc         func(ctx context.Context, size int64) (mtakit.Draft, error)
 	RestrictionFunc   func(ctx context.Context, s *mtakit.Session) (mtakit.Verdict, error)
 	ContentFilterFunc func(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (mtakit.Verdict, error)
 	RewriterFunc      func(ctx context.Context, address string) (string, error)
+	FlusherFunc       func(ctx context.Context, site string) error
 )
 
 // Begin calls f.
@@ -132,6 +143,9 @@ func (f RestrictionFunc) Check(ctx context.Context, s *mtakit.Session) (mtakit.V
 func (f ContentFilterFunc) Filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (mtakit.Verdict, error) {
 	return f(ctx, env, m)
 }
+
+// FastFlush calls f.
+func (f FlusherFunc) FastFlush(ctx context.Context, site string) error { return f(ctx, site) }
 
 // Rewrite calls f.
 func (f RewriterFunc) Rewrite(ctx context.Context, address string) (string, error) {

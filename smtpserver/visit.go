@@ -54,6 +54,7 @@ func (s *sink) Write(p []byte) (int, error) {
 var (
 	_ AuthenticatedSession = (*visit)(nil)
 	_ BeforeDataSession    = (*visit)(nil)
+	_ ETRNSession          = (*visit)(nil)
 	_ HELOSession          = (*visit)(nil)
 	_ VRFYSession          = (*visit)(nil)
 	_ smtp.AuthSession     = (*visit)(nil)
@@ -83,6 +84,9 @@ func (v *visit) HELO(_ context.Context, _, _ string, keywords []string) ([]strin
 	v.s.DeferIfPermit = v.atConnect
 	err := v.ask(mtakit.StageHELO)
 	v.atHELO = v.s.DeferIfPermit
+	if v.in.Flusher == nil {
+		keywords = slices.DeleteFunc(keywords, func(k string) bool { return k == "ETRN" })
+	}
 	return keywords, err
 }
 

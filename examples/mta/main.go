@@ -95,8 +95,8 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		Hostname:   c.hostname,
 		MinBackoff: c.minBackoff, MaxBackoff: c.maxBackoff, WarningAfter: c.warningAfter,
 		Lifetime:    cmp.Or(c.lifetime, -1), // the flag's 0 is one attempt
-		WarnSenders: queue.SendersFunc(s.ours),
-		Postmaster:  "postmaster@" + cmp.Or(t.origin(), c.hostname), Notify: c.notifyClasses(), NoticeFilter: cleanup, Templates: c.texts,
+		WarnSenders: queue.SendersFunc(s.ours), FlushDomains: t.domains,
+		Postmaster: "postmaster@" + cmp.Or(t.origin(), c.hostname), Notify: c.notifyClasses(), NoticeFilter: cleanup, Templates: c.texts,
 		Logger: s.logger, Observer: observer,
 	}
 
@@ -120,7 +120,7 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 
 	// Receiving.
 	intake := smtpserver.Intake{
-		Queue: s.manager, Hostname: c.hostname, Restrictions: stages, Filter: filters,
+		Queue: s.manager, Flusher: s.manager, Hostname: c.hostname, Restrictions: stages, Filter: filters,
 		Rewriter: trivial, AddMissing: mynetworks, Logger: s.logger, Observer: observer,
 	}
 	submit := intake
