@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -56,8 +57,9 @@ type Agent struct {
 // recipient is Delivered (the Diagnostic names the file), Bounced with 5.1.1
 // for an unknown user and 5.4.6 for a loop, or Deferred for everything that is a
 // fault of ours: 4.3.1 without space, 4.2.2 over the disk quota, 4.3.5 for a path
-// that is not below Root or does not end in "/", 4.3.0 for the rest. Results are
-// reported as soon as they are on disk, those of some recipients at a time.
+// that is not below Root, has ".." in it or does not end in "/", 4.3.0 for the
+// rest. Results are reported as soon as they are on disk, those of some recipients
+// at a time.
 //
 // A deferred message is in no mailbox, but for one case: see Dir.Deliver.
 func (a *Agent) Deliver(ctx context.Context, d *mtakit.Delivery) []mtakit.Result {
@@ -144,7 +146,8 @@ func (a *Agent) mailbox(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recip
 	case !ok:
 		result := failed(5, 1, 1, fmt.Sprintf("unknown user: %q", r.Address))
 		return "", &result
-	case !strings.HasSuffix(dir, "/"):
+	// A table that puts local parts into paths gets "../bob" from whoever likes.
+	case !strings.HasSuffix(dir, "/") || slices.Contains(strings.Split(dir, "/"), ".."):
 		err := fmt.Errorf("%w: %q", errPath, dir)
 		a.log(ctx, d, r, err)
 		result := deferral(err)
@@ -167,7 +170,7 @@ func (a *Agent) Verify(ctx context.Context, d *mtakit.Delivery) []mtakit.Result 
 	return results
 }
 
-var errPath = errors.New(`the path of a Maildir ends in "/"`)
+var errPath = errors.New(`the path of a Maildir ends in "/" and has no ".." in it`)
 
 // address returns what goes to a recipient, or why nothing does.
 func (a *Agent) address(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recipient) (*letter, *mtakit.Result) {

@@ -36,5 +36,10 @@
 //
 // Lines end in LF in the file, as every Unix program expects it; set CRLF to
 // keep the bytes of the wire. Other bytes are written as they came. There is no
-// quota, no mbox, and no cleaning of old files in tmp/, which readers do.
+// quota, no mbox, and no cleaning of old files in tmp/, which readers do. All
+// files belong to the user of the process.
+//
+// A path with ".." in it is refused, but a local part may have other slashes: a
+// pattern that puts it into a path should not match them, or "alice/.Trash" is a
+// mailbox.
 package maildir
