@@ -20,6 +20,7 @@ import (
 	"github.com/mtakit/mtakit/queue/filespool"
 	"github.com/mtakit/mtakit/queue/memspool"
 	"github.com/mtakit/mtakit/queue/relay"
+	"github.com/mtakit/mtakit/queue/verify"
 	"github.com/mtakit/mtakit/restrictions"
 	"github.com/mtakit/mtakit/smtpserver"
 	"github.com/mtakit/mtakit/smtpserver/auth"
@@ -55,14 +56,16 @@ var (
 	_ smtpserver.Resolver      = (*net.Resolver)(nil)
 	_ smtpserver.Reporter      = (*queue.Manager)(nil)
 
-	_ queue.Spool         = (*filespool.Spool)(nil)
-	_ queue.Spool         = (*memspool.Spool)(nil)
-	_ queue.Router        = (*rewrite.Router)(nil)
-	_ queue.DeliveryAgent = (*maildir.Agent)(nil)
-	_ queue.DeliveryAgent = (*relay.Agent)(nil)
-	_ queue.Verifier      = (*maildir.Agent)(nil)
-	_ queue.Verifier      = (*relay.Agent)(nil)
-	_ relay.Resolver      = (*net.Resolver)(nil)
+	_ queue.Spool           = (*filespool.Spool)(nil)
+	_ queue.Spool           = (*memspool.Spool)(nil)
+	_ queue.Router          = (*rewrite.Router)(nil)
+	_ queue.DeliveryAgent   = (*maildir.Agent)(nil)
+	_ queue.DeliveryAgent   = (*relay.Agent)(nil)
+	_ verify.Prober         = (*queue.Manager)(nil)
+	_ restrictions.Verifier = (*verify.Cache)(nil)
+	_ queue.Verifier        = (*maildir.Agent)(nil)
+	_ queue.Verifier        = (*relay.Agent)(nil)
+	_ relay.Resolver        = (*net.Resolver)(nil)
 )
 
 func TestCompose(t *testing.T) {

@@ -45,6 +45,9 @@ func (m *Manager) Verify(ctx context.Context, address string) (mtakit.Result, er
 	}
 	select {
 	case r := <-p.result:
+		if err := m.interrupted(ctx, &r); err != nil {
+			return mtakit.Result{}, err
+		}
 		m.log().Info("probe", "to", address, "relay", r.Remote, "status", r.Outcome.String(), "reason", said(&r))
 		return r, nil
 	case <-m.stop:
@@ -52,6 +55,18 @@ func (m *Manager) Verify(ctx context.Context, address string) (mtakit.Result, er
 	case <-ctx.Done():
 		return mtakit.Result{}, fmt.Errorf("queue: verifying %s: %w", address, ctx.Err())
 	}
+}
+
+// interrupted is the error when a result says nothing but that the probe was
+// given up: nobody must remember it.
+func (m *Manager) interrupted(ctx context.Context, r *mtakit.Result) error {
+	switch {
+	case r.Outcome != mtakit.Deferred:
+		return nil
+	case m.draining():
+		return ErrClosed
+	}
+	return ctx.Err()
 }
 
 // probe is a question about a recipient that stands in line like a job.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -90,6 +91,10 @@ func (c *script) restriction(name string, arg []string) r.Restriction {
 		return r.RejectRelocatedRecipient{Relocated: one}
 	case "unlisted":
 		return r.RejectUnlistedRecipient{Domains: one, Recipients: c.tables[arg[1]]}
+	case "unverified_sender":
+		return r.RejectUnverifiedSender{Verifier: verifier(one), Code: code(arg[1])}
+	case "unverified_recipient":
+		return r.RejectUnverifiedRecipient{Verifier: verifier(one), Code: code(arg[1])}
 	case "non_fqdn_recipient":
 		return r.RejectNonFQDNRecipient{}
 	case "non_fqdn_sender":
@@ -101,6 +106,21 @@ func (c *script) restriction(name string, arg []string) r.Restriction {
 	}
 	require.Fail(c.t, "unknown restriction", name)
 	return nil
+}
+
+// verifier makes a table of "OK", "BOUNCED text" and "DEFERRED text" one.
+func verifier(t table) r.Verifier {
+	return r.VerifierFunc(func(ctx context.Context, address string) (mtakit.Result, error) {
+		value, _, err := t.Lookup(ctx, address)
+		word, text, _ := strings.Cut(value, " ")
+		outcome := map[string]mtakit.Outcome{"OK": mtakit.Delivered, "BOUNCED": mtakit.Bounced}[word]
+		return mtakit.Result{Outcome: outcome, Diagnostic: text}, err
+	})
+}
+
+func code(text string) int {
+	n, _ := strconv.Atoi(text)
+	return n
 }
 
 // do runs a line and returns what the server says to it.

@@ -48,5 +48,8 @@
 //
 // A value of digits only is OK, "550" too, as in Postfix; that is logged.
 //
+// RejectUnverifiedSender and RejectUnverifiedRecipient have other servers asked,
+// which takes time and is not welcome everywhere: see their Verifier.
+//
 // There is no DNS here: names of clients come with the session.
 package restrictions

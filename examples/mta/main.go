@@ -27,6 +27,7 @@ import (
 	"github.com/mtakit/mtakit/queue"
 	"github.com/mtakit/mtakit/queue/control"
 	"github.com/mtakit/mtakit/queue/relay"
+	"github.com/mtakit/mtakit/queue/verify"
 	"github.com/mtakit/mtakit/restrictions"
 	"github.com/mtakit/mtakit/smtpserver"
 	"github.com/mtakit/mtakit/smtpserver/auth"
@@ -100,17 +101,22 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		Logger: s.logger, Observer: observer,
 	}
 
+	// Who is asked for, where the access table says so.
+	s.verified = &verify.Cache{Prober: verifier(expander, s.manager), Logger: s.logger}
+
 	// Who may send what to whom. The relay list stands alone and comes before the
 	// recipient list, so that no OK for a name that can be forged opens the relay.
 	mynetworks := restrictions.PermitMynetworks{Networks: t.networks}
 	stages := &restrictions.Stages{
 		Client: restrictions.CheckClientAccess{Table: lookup.Client(lookup.Tag("Connect:", t.access))},
 		HELO:   restrictions.CheckHELOAccess{Table: lookup.Domain(tagged("Helo:", t.access))},
-		Sender: restrictions.CheckSenderAccess{Table: lookup.AccessAddress(lookup.Tag("From:", t.access))},
-		Relay:  restrictions.List{mynetworks, restrictions.PermitSASLAuthenticated{}, restrictions.RejectUnauthDestination{Domains: t.domains}},
+		Sender: restrictions.CheckSenderAccess{Table: lookup.AccessAddress(lookup.Tag("From:", t.access)), Named: restrictions.Named{
+			"reject_unverified_sender": restrictions.RejectUnverifiedSender{Verifier: s.verified}}},
+		Relay: restrictions.List{mynetworks, restrictions.PermitSASLAuthenticated{}, restrictions.RejectUnauthDestination{Domains: t.domains}},
 		Recipient: restrictions.List{
 			relocated,
-			restrictions.CheckRecipientAccess{Table: lookup.AccessAddress(tagged("To:", t.access))},
+			restrictions.CheckRecipientAccess{Table: lookup.AccessAddress(tagged("To:", t.access)), Named: restrictions.Named{
+				"reject_unverified_recipient": restrictions.RejectUnverifiedRecipient{Verifier: s.verified}}},
 		},
 		Unlisted: restrictions.RejectUnlistedRecipient{Domains: t.domains, Recipients: &rewrite.Recipients{Canonical: canonical, Expander: expander}},
 	}
@@ -144,6 +150,21 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	}
 
 	s.check = func(ctx context.Context) { t.check(ctx, expander) }
+}
+
+// verifier asks for what an address becomes. One that becomes many is taken for
+// good, as in Postfix.
+func verifier(expander *rewrite.Expander, m *queue.Manager) verify.Prober {
+	return verify.ProberFunc(func(ctx context.Context, address string) (mtakit.Result, error) {
+		ends, err := expander.Expand(ctx, address)
+		switch {
+		case err != nil:
+			return mtakit.Result{}, err // not remembered
+		case len(ends) != 1:
+			return mtakit.Result{Outcome: mtakit.Delivered, Diagnostic: "aliased to multiple recipients"}, nil
+		}
+		return m.Verify(ctx, ends[0])
+	})
 }
 
 // tagged is an access table whose keys need their tag: in Sendmail's way keys

@@ -21,6 +21,7 @@ import (
 	"github.com/mtakit/mtakit/queue/control"
 	"github.com/mtakit/mtakit/queue/filespool"
 	"github.com/mtakit/mtakit/queue/relay"
+	"github.com/mtakit/mtakit/queue/verify"
 	"github.com/mtakit/mtakit/smtpserver"
 	"github.com/mtakit/mtakit/tlsutil"
 )
@@ -48,6 +49,7 @@ type server struct {
 	control  *control.Server
 	local    *maildir.Agent
 	remote   *relay.Agent
+	verified *verify.Cache
 	// The ports: mail from everywhere, and mail of users who logged in.
 	inbound, submission *smtpserver.Server
 	inboundListener     net.Listener
@@ -191,6 +193,7 @@ func (s *server) shutdown() error {
 		}
 	})
 	group.Wait()
+	s.verified.Close()
 	if err := s.manager.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
