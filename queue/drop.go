@@ -106,7 +106,7 @@ func (i *interruptible) Read(p []byte) (int, error) {
 // means that it is not known.
 func WriteSubmission(w io.Writer, env *mtakit.Envelope, length int64, message io.Reader) error {
 	if err := sayable(env); err != nil {
-		return fmt.Errorf("%w: %w", ErrSubmission, err)
+		return err
 	}
 	out := bufio.NewWriterSize(w, 1<<16)
 	for _, line := range above(env, length) {
@@ -147,13 +147,13 @@ func above(env *mtakit.Envelope, length int64) []string {
 func sayable(env *mtakit.Envelope) error {
 	switch {
 	case env.Hold != "", env.Filter != "", len(env.Params) > 0, env.Priority != 0, env.Options.RequireTLS:
-		return errors.New("hold, filter, priority and further parameters cannot be submitted")
+		return fmt.Errorf("%w: hold, filter, priority and further parameters cannot be submitted", ErrSubmission)
 	case len(env.Recipients) == 0:
-		return errors.New("no recipient")
+		return fmt.Errorf("%w: no recipient", ErrSubmission)
 	}
 	for i := range env.Recipients {
 		if !utf8.ValidString(env.Recipients[i].Options.OriginalRecipient) {
-			return errors.New("an original recipient that is not UTF-8")
+			return fmt.Errorf("%w: an original recipient that is not UTF-8", ErrSubmission)
 		}
 	}
 	// Reading it back is the one check that finds all that cannot be written.
@@ -164,7 +164,7 @@ func sayable(env *mtakit.Envelope) error {
 	}
 	back.Options.UTF8 = env.Options.UTF8
 	if back.Attrs[AttrFullName] != env.Attrs[AttrFullName] || strings.Join(above(back, -1), "\n")+"\n" != text {
-		return errors.New("an envelope that cannot be written")
+		return fmt.Errorf("%w: an envelope that cannot be written", ErrSubmission)
 	}
 	return nil
 }
