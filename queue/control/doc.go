@@ -36,6 +36,7 @@
 //	/v1/show              id            a line with the Details, and the message behind it
 //	/v1/check             Query         verify all checksums
 //	/v1/damaged                         what was put aside, see Remains
+//	/v1/verify            address       what would become of mail, see Verification
 //	/v1/submit            a submission in the format of queue.Maildrop, in place of JSON
 //
 // The answer is rows of JSON objects, one a line: {"message":{...}} of a listing,

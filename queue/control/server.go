@@ -39,6 +39,9 @@ type Server struct {
 
 	// Submitter takes mail; nil means that none is taken here.
 	Submitter Submitter
+	// Verifier answers what would become of mail, for those who may submit it, one
+	// address at a time for each user; nil means that nobody does.
+	Verifier Verifier
 	// MaySubmit, MayList and MayFlush are who may do these, as Postfix's
 	// authorized_submit_users, authorized_mailq_users and authorized_flush_users.
 	// nil means everybody. Root, and the user that the server runs as, may do
@@ -85,6 +88,7 @@ func (s *Server) setup() {
 		mux.Handle("POST /v1/flush", s.serve(table(s.MayFlush), s.flush))
 		mux.Handle("POST /v1/check", s.serve(nobody, s.check))
 		mux.Handle("POST /v1/damaged", s.serve(nobody, s.damaged))
+		mux.Handle("POST /v1/verify", s.serve(table(s.MaySubmit), s.verify))
 		mux.Handle("POST /v1/submit", s.serve(table(s.MaySubmit), s.submit))
 		s.http = http.Server{
 			Handler: mux, ConnContext: withPeer, MaxHeaderBytes: 8 << 10,

@@ -15,20 +15,22 @@ const requestLimit, idLimit = 1 << 20, 4096
 
 // request is what operations on messages are asked with.
 type request struct {
-	ID     string   `json:"id,omitempty"`
-	IDs    []string `json:"ids,omitempty"`
-	Reason string   `json:"reason,omitempty"`
-	Site   string   `json:"site,omitempty"`
+	ID      string   `json:"id,omitempty"`
+	IDs     []string `json:"ids,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+	Site    string   `json:"site,omitempty"`
+	Address string   `json:"address,omitempty"`
 }
 
 // item is one line of an answer. The last one has End: without it the answer was
 // cut off.
 type item struct {
-	ID      string    `json:"id,omitempty"`
-	Message *Message  `json:"message,omitempty"`
-	Damaged []Remains `json:"damaged,omitempty"`
-	Error   *failure  `json:"error,omitempty"`
-	End     bool      `json:"end,omitempty"`
+	ID       string        `json:"id,omitempty"`
+	Message  *Message      `json:"message,omitempty"`
+	Damaged  []Remains     `json:"damaged,omitempty"`
+	Verified *Verification `json:"verified,omitempty"`
+	Error    *failure      `json:"error,omitempty"`
+	End      bool          `json:"end,omitempty"`
 }
 
 // status is the HTTP status of a kind of failure.
