@@ -139,13 +139,14 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	s.submission = &smtpserver.Server{Backend: &submit, Hostname: c.hostname, TLSConfig: tlsutil.Server(s.pair),
 		MaxSize: c.maxSize, IdleTimeout: c.timeout, Reporter: s.manager, Logger: s.logger, Observer: observer}
 	s.maildrop = &queue.Maildrop{Dir: filepath.Join(s.dir, "queue", "maildrop"), Corrupt: filepath.Join(s.dir, "queue", "corrupt"),
-		Queue: s.manager, Hostname: c.hostname, Rewriter: trivial,
+		Queue: s.manager, Hostname: c.hostname, Rewriter: trivial, Submitters: t.submitters,
 		Filter:   filter.Chain{checks, rewrite.Missing{Hostname: c.hostname, FullName: queue.AttrFullName}, cleanup},
 		QueueRun: c.queueRun, MaxSize: cmp.Or(c.maxSize, -1), Logger: s.logger, Observer: observer}
 
 	// Looking at the queue and changing it.
 	s.control = &control.Server{
 		Local:     control.Local{Queue: s.manager, Checker: s.spool, Corrupt: filepath.Join(s.dir, "queue", "corrupt")},
+		Submitter: s.maildrop, Verifier: &verifier{trivial: trivial, cleanup: cleanup, manager: s.manager},
 		MaySubmit: t.submitters, MayList: t.listers, MayFlush: t.flushers, Logger: s.logger,
 	}
 
