@@ -16,7 +16,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,6 +66,8 @@ func fail(code int, format string, args ...any) error {
 }
 
 func main() {
+	// A limit on file sizes is an error of write(2), not the end.
+	signal.Ignore(syscall.SIGXFSZ)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	code := run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr)
 	stop()
@@ -75,17 +76,18 @@ func main() {
 
 func run(ctx context.Context, args []string, stdin, stdout, stderr *os.File) int {
 	out := bufio.NewWriter(stdout)
-	err := func() error {
-		if err := unprivileged(); err != nil {
-			return err
-		}
-		o, err := parse(args)
-		if err != nil {
-			return err
-		}
-		return o.do(ctx, stdin, stdout, out)
-	}()
-	err = cmp.Or(err, out.Flush())
+	err := unprivileged()
+	var o *options
+	if err == nil {
+		o, err = parse(args)
+	}
+	if err == nil {
+		err = o.do(ctx, stdin, stdout, out)
+	}
+	// A message that was handed over is gone, whoever wants to hear of it.
+	if bad := out.Flush(); err == nil && bad != nil && o.mode != modeSend {
+		err = fail(exitIOErr, "%w", bad)
+	}
 	if err == nil {
 		return exitOK
 	}

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"os/user"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/mtakit/mtakit"
@@ -147,6 +149,7 @@ func (o *options) send(ctx context.Context, stdin io.Reader, out io.Writer) erro
 		return io.NopCloser(io.MultiReader(bytes.NewReader(head), io.NewSectionReader(m.file, begin, m.size-begin))), nil
 	}})
 	if err == nil && o.verbose {
+		signal.Ignore(syscall.SIGPIPE)
 		fmt.Fprintf(out, "%s %s\n", said.how, said.id)
 	}
 	return err

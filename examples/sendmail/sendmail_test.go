@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -469,6 +471,56 @@ func socketpair(t *testing.T) (net.Conn, *os.File) {
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
 	return c, os.NewFile(uintptr(fds[1]), "theirs")
+}
+
+// TestSurroundings: what a caller can set up neither loses a message nor leaves half
+// of one.
+func TestSurroundings(t *testing.T) {
+	t.Parallel()
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("bash is missing: apt-get install bash")
+	}
+	for _, tt := range []struct {
+		script     string
+		code, left int
+	}{
+		{`exec "$0" -v bob >&-`, exitOK, 1},
+		{`exec "$0" -v bob >/dev/full`, exitOK, 1},
+		{`exec "$0" -v bob > >(true)`, exitOK, 1},
+		{`exec "$0" bob <&-`, exitOK, 1}, // nothing to read
+		{`exec "$0" bob </`, exitIOErr, 0},
+		{`ulimit -f 4; exec "$0" bob`, exitIOErr, 0},
+		{`umask 777; exec "$0" bob`, exitOK, 1},
+		{`TMPDIR=/nonexistent exec "$0" bob`, exitCantCreat, 0},
+		{`MAIL_CONFIG=/nonexistent exec "$0" bob`, exitConfig, 0},
+		{`exec -a "" "$0" bob`, exitOK, 1},
+		{`exec "$0" -bp >/dev/full`, exitUnavailable, 0},
+	} {
+		dir := home(t)
+		cmd := command(dir, "sendmail")
+		cmd.Path, cmd.Args = bash, []string{"bash", "-c", tt.script, os.Args[0]}
+		r := run1(t, cmd, "Subject: x\n\n"+strings.Repeat("x\n", 50000))
+		assert.Equal(t, tt.code, r.code, "%s: %s", tt.script, r.stderr)
+		assert.Len(t, dropped(t, dir), tt.left, tt.script)
+	}
+}
+
+// TestTogether: many at once, each message once.
+func TestTogether(t *testing.T) {
+	t.Parallel()
+	dir := home(t)
+	var group sync.WaitGroup
+	for i := range 30 {
+		group.Go(func() {
+			r := sendmail(t, dir, "Subject: "+strconv.Itoa(i)+"\n\n", "-f", "a@b", "bob")
+			assert.Equal(t, 0, r.code, r.stderr)
+		})
+	}
+	group.Wait()
+	texts := dropped(t, dir)
+	slices.Sort(texts)
+	assert.Len(t, slices.Compact(texts), 30)
 }
 
 // A sender who is interrupted sends nothing.
