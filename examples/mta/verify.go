@@ -10,16 +10,16 @@ import (
 	"github.com/mtakit/mtakit/queue/control"
 )
 
-// verifier answers sendmail -bv: an address is completed and expanded as that of a
+// destinies answers sendmail -bv: an address is completed and expanded as that of a
 // message is, and whoever would get the mail is asked.
-type verifier struct {
+type destinies struct {
 	trivial *rewrite.Trivial
 	cleanup *rewrite.Cleanup
 	manager *queue.Manager
 }
 
 // Verify is control.Verifier's.
-func (v *verifier) Verify(ctx context.Context, address string) iter.Seq2[control.Verification, error] {
+func (v *destinies) Verify(ctx context.Context, address string) iter.Seq2[control.Verification, error] {
 	return func(yield func(control.Verification, error) bool) {
 		env, err := v.expand(ctx, address)
 		if err != nil {
@@ -36,7 +36,7 @@ func (v *verifier) Verify(ctx context.Context, address string) iter.Seq2[control
 	}
 }
 
-func (v *verifier) expand(ctx context.Context, address string) (*mtakit.Envelope, error) {
+func (v *destinies) expand(ctx context.Context, address string) (*mtakit.Envelope, error) {
 	address, err := v.trivial.Rewrite(ctx, address)
 	if err != nil {
 		return nil, err
