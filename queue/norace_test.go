@@ -2,5 +2,5 @@
 
 package queue_test
 
-// listSize is how many recipients the list of TestSmallOvertakesList has.
+// listSize is how many recipients big lists have in tests.
 const listSize = 50_000

@@ -27,6 +27,10 @@ func FuzzEngine(f *testing.F) {
 		b := &mailbox{lmtp: how&1 != 0, lazy: how&2 != 0, bare: how&4 != 0}
 		s := &smtpserver.Server{Backend: b, Hostname: "mx.example.test", ErrorDelay: -1, LMTP: how&1 != 0, Strict: how&8 != 0,
 			AllowInsecureAuth: true, MaxSize: 1000, MaxErrors: 50}
+		told := new(reports)
+		if how&32 != 0 {
+			s.Reporter = told
+		}
 		if how&16 != 0 {
 			s.BareNewline = smtpserver.RejectNewlines
 		}
@@ -44,6 +48,10 @@ func FuzzEngine(f *testing.F) {
 		<-done
 		<-read
 		require.Equal(t, b.sessions, b.logouts)
+		for _, r := range told.told {
+			require.NotEmpty(t, r.classes)
+			require.Less(t, len(r.transcript), 32<<10)
+		}
 		for _, m := range b.all() {
 			require.NotEmpty(t, m.To)
 		}

@@ -40,6 +40,7 @@ var ErrUnguarded = errors.New("smtpserver: go-smtp's server must serve a GoSMTPL
 //   - a client that resets between two chunks of BDAT must connect again;
 //   - HELO and EHLO cannot be told apart: Received says "ESMTP" for both;
 //   - an AUTH that fails for a reason of ours is not 454 for every mechanism;
+//   - nothing is told to a Reporter;
 //   - the lone LF and CR of a message are not normalised, and a message that
 //     ends in CR CR LF "." CR LF is not seen to end there.
 func (in *Intake) GoSMTP(c *smtp.Conn) (smtp.Session, error) {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 	"unicode/utf8"
 
@@ -258,9 +259,19 @@ func TestUnreadableMessage(t *testing.T) {
 	_, err := r.Encode(io.Discard)
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	require.ErrorIs(t, err, dsn.ErrMessage)
+	r.Message.Body = half{}
+	_, err = r.Encode(io.Discard)
+	require.ErrorIs(t, err, dsn.ErrMessage)
 	r.HeaderOnly = true
 	_, err = r.Encode(io.Discard)
 	require.NoError(t, err)
+}
+
+// half is a body that can be read to its middle.
+type half struct{ mtakit.Bytes }
+
+func (half) Open() (io.ReadCloser, error) {
+	return io.NopCloser(io.MultiReader(strings.NewReader("half"), iotest.ErrReader(io.ErrUnexpectedEOF))), nil
 }
 
 func TestHostile(t *testing.T) {
