@@ -54,7 +54,11 @@ func Run(t *testing.T, empty func(t *testing.T) Storage) {
 				require.NoError(t, err)
 				return s
 			}
-			t.Cleanup(func() { assert.NoError(t, s.Close()) })
+			t.Cleanup(func() {
+				if s != nil {
+					assert.NoError(t, s.Close())
+				}
+			})
 			tt.test(t, s, again)
 		})
 	}
