@@ -161,9 +161,11 @@ func (m *Manager) leave(v *delivery, site *mtakit.Result, fell bool) {
 	case site == nil:
 		d.succeeded()
 		m.wakeSleepers(d)
-	case d.failed(*site, m.now()+m.minBackoff()):
-		m.line.dead.push(d)
-		m.suspend(d)
+	default:
+		if d.failed(*site, m.now()+m.minBackoff()) {
+			m.suspend(d)
+		}
+		m.line.remember(d)
 	}
 	m.line.leave(d)
 	m.forget(d)

@@ -26,7 +26,8 @@ type destination struct {
 	window                        int
 	success, failure, failCohorts float64
 	dead                          bool
-	deadUntil                     time.Duration // by Manager.now
+	troubled                      bool          // stands in line.troubled
+	until                         time.Duration // when its death is over, or a failure forgotten; by Manager.now
 	last                          mtakit.Result // why it is dead
 }
 
@@ -74,8 +75,13 @@ func (d *destination) take() *job {
 	return nil
 }
 
-// succeeded counts a delivery in which the site did its part.
+// succeeded counts a delivery in which the site did its part. One that was under
+// way when it died shows that it lives.
 func (d *destination) succeeded() {
+	if d.dead {
+		d.reset()
+		return
+	}
 	d.failCohorts = 0
 	limits := &d.transport.limits
 	// A window that the traffic does not fill says nothing about the site.
@@ -97,10 +103,11 @@ func (d *destination) failed(r mtakit.Result, until time.Duration) bool {
 	if d.dead {
 		return false
 	}
+	d.until = until
 	limits := &d.transport.limits
 	d.failCohorts += 1 / float64(d.window)
 	if limits.FailedCohorts > 0 && d.failCohorts > float64(limits.FailedCohorts) {
-		d.dead, d.deadUntil, d.last = true, until, r
+		d.dead, d.last = true, r
 		return true
 	}
 	d.failure -= limits.Negative.at(d.window)
@@ -116,7 +123,7 @@ func (d *destination) failed(r mtakit.Result, until time.Duration) bool {
 // alive reports whether the site may be tried; the time of its death over, it
 // begins anew.
 func (d *destination) alive(now time.Duration) bool {
-	if d.dead && now >= d.deadUntil {
+	if d.dead && now >= d.until {
 		d.reset()
 	}
 	return !d.dead
@@ -128,14 +135,15 @@ func (d *destination) reset() {
 	d.success, d.failure, d.failCohorts = 0, 0, 0
 }
 
-// idle reports whether there is nothing to remember of the site.
+// idle reports whether there is nothing to remember of the site. That it failed
+// is remembered, or one that gets little mail would never be dead.
 func (d *destination) idle() bool {
-	return d.busy == 0 && d.waiting() == 0 && !d.dead && !d.paused
+	return d.busy == 0 && d.waiting() == 0 && !d.dead && d.failCohorts == 0 && !d.paused
 }
 
 // forget drops the destination if there is nothing to remember of it.
 func (d *destination) forget() {
-	if d.idle() {
+	if d.idle() && d.transport.destinations[d.key] == d { // and not another one that came after it
 		delete(d.transport.destinations, d.key)
 	}
 }

@@ -46,6 +46,13 @@ func TestFeedback(t *testing.T) {
 	assert.True(t, d.alive(time.Minute))
 	assert.Equal(t, 5, d.window, "and begins anew")
 
+	// What was under way when it died shows that it lives.
+	for !d.failed(down, time.Hour) {
+	}
+	d.succeeded()
+	assert.True(t, d.alive(0))
+	assert.Equal(t, 5, d.window)
+
 	// A success in between takes the cohorts back.
 	for range 20 {
 		d.busy = d.window

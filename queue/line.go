@@ -14,10 +14,39 @@ type line struct {
 	limit, busy int
 	transports  map[string]*transport
 	ready       fifo[*transport]
-	dead        fifo[*destination] // in the order in which they may be tried again
+	troubled    fifo[trouble] // sites that failed, to be looked at in this order
 	pauses      pauses
 	now         func() time.Duration // Manager.now
 	kick        func()               // has resume called when the first pause is over
+}
+
+// trouble is a site whose failures are remembered.
+type trouble struct {
+	destination *destination
+	at          time.Duration // when it is looked at
+}
+
+// remember keeps a site that has failed in mind, until bury.
+func (l *line) remember(d *destination) {
+	if !d.troubled {
+		d.troubled = true
+		l.troubled.push(trouble{d, d.until})
+	}
+}
+
+// bury forgets the sites whose death is over, and those that did not fail for as
+// long a time and are not used.
+func (l *line) bury(now, again time.Duration) {
+	for l.troubled.len() > 0 && l.troubled.first().at <= now {
+		d := l.troubled.pop().destination
+		if d.until > now || !d.dead && (d.busy > 0 || d.waiting() > 0) {
+			l.troubled.push(trouble{d, max(d.until, now+again)})
+			continue
+		}
+		d.troubled = false
+		d.reset()
+		d.forget()
+	}
 }
 
 // transport is one delivery agent and its destinations.

@@ -67,17 +67,12 @@ func TestLine(t *testing.T) {
 		for w.added > w.started || len(w.busy) > 0 {
 			w.step(false)
 		}
-		for len(l.pauses) > 0 {
-			clock = l.pauses[0].until
+		for len(l.pauses) > 0 || l.troubled.len() > 0 {
+			clock += time.Second
 			l.resume(clock)
+			l.bury(clock, 10*time.Second)
 		}
 		for _, tr := range transports {
-			for _, d := range tr.destinations {
-				if d.dead {
-					d.reset()
-				}
-				d.forget()
-			}
 			require.Empty(t, tr.destinations, "nothing is remembered in the end")
 		}
 	}
@@ -149,13 +144,18 @@ func (w *walk) end(i int) {
 	w.busy = w.busy[:len(w.busy)-1]
 	if w.r.IntN(3) > 0 {
 		d.succeeded()
-	} else if d.failed(down, *w.clock+10*time.Second) {
-		for j := d.take(); j != nil; j = d.take() {
-			w.added -= len(j.index)
+	} else {
+		if d.failed(down, *w.clock+10*time.Second) {
+			for j := d.take(); j != nil; j = d.take() {
+				w.added -= len(j.index)
+			}
 		}
+		w.l.remember(d)
 	}
 	w.rested[d] = *w.clock + d.transport.limits.RateDelay
 	w.l.leave(d)
+	d.forget()
+	w.l.bury(*w.clock, 10*time.Second)
 }
 
 func (w *walk) check() {

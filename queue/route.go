@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
-	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -146,15 +145,6 @@ func (m *Manager) transport(name string) *transport {
 		m.line.transports[name] = t
 	}
 	return t
-}
-
-// bury forgets destinations whose death is over. Under mu.
-func (m *Manager) bury(now time.Duration) {
-	for m.line.dead.len() > 0 && m.line.dead.first().deadUntil <= now {
-		if d := m.line.dead.pop(); d.alive(now) {
-			m.forget(d)
-		}
-	}
 }
 
 // forget drops a destination of which there is nothing to remember. Under mu.

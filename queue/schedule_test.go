@@ -194,6 +194,85 @@ func TestDeadDestination(t *testing.T) {
 	})
 }
 
+// TestDeadIsLeftAlone sends mail to a dead site every ten seconds: nobody asks
+// the site before MinBackoff is over, unless somebody flushes.
+func TestDeadIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := &agent{answer: func(*mtakit.Delivery, int) mtakit.Result { return down() }}
+		m := manager(newSpool(), a)
+		m.Limits.Initial = 1 // one failure is one cohort, two are more
+		serve(t, m)
+		send(t, m, "a@example.org", "u@example.net")
+		send(t, m, "a@example.org", "u@example.net")
+		sleep(time.Second)
+		require.Len(t, a.all(), 2)
+		require.Positive(t, m.Status().Destinations[0].Dead)
+		died := a.all()[1].at
+		for time.Since(died) < 285*time.Second {
+			send(t, m, "a@example.org", "u@example.net")
+			sleep(10 * time.Second)
+		}
+		require.Len(t, a.all(), 2)
+		sleep(time.Minute)
+		require.Greater(t, len(a.all()), 2)
+		assert.GreaterOrEqual(t, a.all()[2].at.Sub(died), 300*time.Second)
+
+		before := len(a.all())
+		require.NoError(t, m.Flush(t.Context()))
+		synctest.Wait()
+		assert.Greater(t, len(a.all()), before)
+	})
+}
+
+// TestFailuresAreRemembered has a site that refuses, and gets one message a
+// minute: it dies all the same. What is remembered of it is forgotten in the end.
+func TestFailuresAreRemembered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := &agent{answer: func(*mtakit.Delivery, int) mtakit.Result { return down() }}
+		m := manager(newSpool(), a)
+		m.Limits.Initial, m.Lifetime = 3, -1
+		serve(t, m)
+		for range 4 {
+			send(t, m, "a@example.org", "u@example.net")
+			sleep(time.Minute)
+		}
+		assert.Len(t, a.to("u@example.net"), 3, "1/3 + 1/2 + 1 is more than a cohort")
+		send(t, m, "a@example.org", "u@example.com")
+		sleep(time.Minute)
+		assert.Len(t, m.Status().Destinations, 3, "and where the notifications go")
+		sleep(time.Hour)
+		send(t, m, "a@example.org", "u@example.edu")
+		sleep(10 * time.Millisecond)
+		assert.Len(t, m.Status().Destinations, 2, "that and the one for the notification")
+	})
+}
+
+// TestSiteAndMessage has what counts against the site, and what does not.
+func TestSiteAndMessage(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		result mtakit.Result
+		dead   bool
+	}{"421": {down(), true}, "450": {deferred("mailbox full"), false}, "550": {bounced("no such user"), false}} {
+		synctest.Test(t, func(t *testing.T) {
+			a := &agent{answer: func(*mtakit.Delivery, int) mtakit.Result { return tt.result }}
+			m := manager(newSpool(), a)
+			serve(t, m)
+			for range 50 {
+				send(t, m, "a@example.org", "u@example.net")
+				sleep(time.Second)
+			}
+			dead := false
+			for _, d := range m.Status().Destinations {
+				dead = dead || d.Dead > 0
+			}
+			assert.Equal(t, tt.dead, dead, name)
+		})
+	}
+}
+
 func TestSuccessWakesWhatTheSiteKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

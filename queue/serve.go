@@ -152,7 +152,7 @@ func (m *Manager) activate() (wait time.Duration, ok bool) {
 		return 0, false
 	}
 	now := m.now()
-	m.bury(now)
+	m.line.bury(now, m.minBackoff())
 	m.line.resume(now)
 	m.pump()
 	for m.unsettled.len() > 0 && m.unsettled.first().due <= now {
