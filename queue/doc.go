@@ -25,7 +25,9 @@
 //
 // Dead destinations: after Limits.FailedCohorts whole cohorts of failures a site
 // is left alone for MinBackoff. Its mail is deferred without an attempt,
-// "delivery temporarily suspended".
+// "delivery temporarily suspended". A failure is remembered as long, so that a
+// site that gets little mail dies too. A flush, or the success of a delivery that
+// was under way, brings it back.
 //
 // Round robin: transports take turns, in each its destinations, in each its
 // messages, and a list gives way to other messages of its class after each
@@ -53,6 +55,9 @@
 // but a site that was down need not wait for the end of that: each success
 // there wakes two such messages, also after a restart. Nothing comes back earlier
 // than MinBackoff.
+//
+// Queue runs: QueueRun tries what an operator selects, in one of Sendmail's
+// orders. It decides what becomes active first; of what is active, the line does.
 //
 // Expiry: after Lifetime the sender gets a notification, with the reason of the
 // last attempt. Long before, if asked for, one warning.

@@ -121,10 +121,13 @@ func (w *waiting) due() time.Duration {
 }
 
 // hasten makes a message due.
-func (w *waiting) hasten(id string) bool {
+func (w *waiting) hasten(id string) bool { return w.move(id, 0) }
+
+// move gives a message another time.
+func (w *waiting) move(id string, due time.Duration) bool {
 	i := w.find(id)
 	if i != 0 {
-		w.reschedule(i, 0)
+		w.reschedule(i, due)
 	}
 	return i != 0
 }
