@@ -4,3 +4,6 @@ package queue_test
 
 // listSize is how many recipients big lists have in tests.
 const listSize = 5000
+
+// simulated is how many messages TestSixDays has.
+const simulated = 1000
