@@ -128,28 +128,43 @@ func (t *tool) change(ctx context.Context, op control.Operation) error {
 		fmt.Fprintf(t.out, "nothing %s\n", did[op])
 		return nil
 	}
-	done := 0
 	t.bar.start(t.err, t.name, len(ids))
-	for id, err := range t.spool.Do(ctx, op, ids, t.reason) {
-		switch {
-		case err == nil:
-			done++
-			if t.verbose {
-				fmt.Fprintf(t.out, "%s: %s\n", id, did[op])
-			}
-		case id == "":
-			t.complain("", err)
-		default:
-			t.complain(id, err)
-		}
-		t.bar.step()
-	}
+	done, err := t.do(ctx, op, ids)
 	t.bar.clear()
 	if ctx.Err() != nil {
 		t.complain("", errors.New("interrupted"))
 	}
 	fmt.Fprintf(t.out, "%s %d of %d message%s%s\n", did[op], done, len(ids), plural(len(ids)), t.later())
-	return nil
+	return err
+}
+
+// portion is how many messages are changed before it is looked whether somebody
+// wants it to end.
+const portion = 256
+
+// do does something with messages, and returns with how many. When it is
+// interrupted, it has said what became of each one that it began with.
+func (t *tool) do(ctx context.Context, op control.Operation, ids []string) (done int, err error) {
+	for some := range slices.Chunk(ids, portion) {
+		if ctx.Err() != nil {
+			return done, nil
+		}
+		for id, err := range t.spool.Do(context.WithoutCancel(ctx), op, some, t.reason) {
+			switch {
+			case id == "":
+				return done, err
+			case err != nil:
+				t.complain(id, err)
+			default:
+				done++
+				if t.verbose {
+					fmt.Fprintf(t.out, "%s: %s\n", id, did[op])
+				}
+			}
+			t.bar.step()
+		}
+	}
+	return done, nil
 }
 
 // site returns the one of a flush that asks for nothing else; "" is all of them.
