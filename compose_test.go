@@ -17,6 +17,7 @@ import (
 	"github.com/mtakit/mtakit/lookup/rewrite"
 	"github.com/mtakit/mtakit/maildir"
 	"github.com/mtakit/mtakit/queue"
+	"github.com/mtakit/mtakit/queue/control"
 	"github.com/mtakit/mtakit/queue/filespool"
 	"github.com/mtakit/mtakit/queue/memspool"
 	"github.com/mtakit/mtakit/queue/relay"
@@ -34,6 +35,7 @@ var (
 	_ maildir.Table      = lookup.LookupTable(nil)
 	_ rewrite.Table      = lookup.LookupTable(nil)
 	_ auth.Table         = lookup.LookupTable(nil)
+	_ control.Table      = lookup.LookupTable(nil)
 	_ relay.Passwords    = lookup.LookupTable(nil)
 	_ lookup.LookupTable = (*rewrite.Recipients)(nil)
 

@@ -41,7 +41,7 @@ func (q *many) Entries(ctx context.Context) iter.Seq2[queue.Entry, error] {
 		case <-ctx.Done():
 		}
 		for i := range q.n {
-			if ctx.Err() != nil || !yield(queue.Entry{ID: fmt.Sprint("M", i), Sender: strings.Repeat("s", 200)}, nil) {
+			if ctx.Err() != nil || !yield(queue.Entry{ID: fmt.Sprint("M", i), Pending: 1, Sender: strings.Repeat("s", 200)}, nil) {
 				return
 			}
 		}

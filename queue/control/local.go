@@ -62,6 +62,9 @@ type Query struct {
 	Selection
 	// Brief leaves out recipients and their reasons: messages need not be opened.
 	Brief bool `json:"brief,omitempty"`
+	// Receipts has messages listed that are over, and are kept only to know their
+	// key again. Without it, they are not, unless they are asked for by ID.
+	Receipts bool `json:"receipts,omitempty"`
 }
 
 // Local does everything here, in this process. Client does the same through a
@@ -90,7 +93,7 @@ func (l *Local) List(ctx context.Context, q Query) iter.Seq2[Message, error] {
 				}
 				continue
 			}
-			if !q.Match(&e, now) {
+			if !q.Match(&e, now) || e.Pending == 0 && !q.Receipts && !q.exact() {
 				continue
 			}
 			m, ok, err := l.message(ctx, &q, &e)
@@ -271,7 +274,7 @@ func (l *Local) Check(ctx context.Context, q Query) iter.Seq2[string, error] {
 			yield("", fmt.Errorf("%w: this spool has no checksums", ErrUnsupported))
 			return
 		}
-		q.Brief = true
+		q.Brief, q.Receipts = true, true
 		for m, err := range l.List(ctx, q) {
 			corrupt, ok := errors.AsType[*queue.CorruptError](err)
 			switch {

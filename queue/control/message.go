@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mtakit/mtakit"
@@ -111,10 +112,11 @@ type Destiny struct {
 
 func details(s *queue.Stored) Details {
 	e := s.Envelope
+	key, _, _ := strings.Cut(s.Key, " ") // behind it the manager notes what it was for
 	d := Details{
 		Message: full(brief(&s.Entry), s), Length: s.Message.Size(),
 		NotBefore: e.NotBefore.UTC(), Filter: e.Filter, EnvelopeID: e.Options.EnvelopeID, Return: string(e.Options.Return),
-		Body: string(e.Options.Body), UTF8: e.Options.UTF8, Key: s.Key, Warned: s.Warned,
+		Body: string(e.Options.Body), UTF8: e.Options.UTF8, Key: key, Warned: s.Warned,
 		HELO: e.Client.HELO, Protocol: e.Client.Protocol, Login: e.Client.Login, Attrs: e.Attrs,
 		All: make([]Destiny, len(s.Marks)),
 	}

@@ -193,6 +193,32 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// TestReceipts has a message that is over, and kept for its key.
+func TestReceipts(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	e := &mtakit.Envelope{Sender: "a@sender.example", Recipients: []mtakit.Recipient{{Address: "b@sender.example"}}}
+	id, err := b.manager.Submit(t.Context(), e, strings.NewReader("Subject: hello\r\n\r\n"), queue.Submission{Key: "order-17"})
+	require.NoError(t, err)
+	until(t, func() bool { return len(b.list(t, control.Query{})) == 0 })
+	got := b.list(t, control.Query{Receipts: true})
+	require.Len(t, got, 1)
+	assert.Equal(t, id, got[0].ID)
+	assert.Len(t, b.list(t, control.Query{Selection: control.Selection{IDs: []string{id}}}), 1)
+	d, text, err := b.Show(t.Context(), id)
+	require.NoError(t, err)
+	text.Close()
+	assert.Equal(t, "order-17", d.Key)
+	assert.Equal(t, "done", d.All[0].State)
+	for _, op := range []control.Operation{control.Hold, control.Requeue, control.Expire} {
+		assert.ErrorIs(t, b.do(t, op, id)[id], queue.ErrNotFound, op)
+	}
+	for checked, err := range b.Check(t.Context(), control.Query{}) {
+		require.NoError(t, err)
+		assert.Equal(t, id, checked)
+	}
+}
+
 func TestShow(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
