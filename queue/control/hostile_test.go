@@ -28,7 +28,8 @@ type many struct {
 	Queue
 	n int
 	// late is how long a listing takes before it begins.
-	late time.Duration
+	late  time.Duration
+	begun chan struct{} // closed when a listing has begun, when it is not nil
 
 	mu    sync.Mutex
 	asked []string
@@ -36,6 +37,9 @@ type many struct {
 
 func (q *many) Entries(ctx context.Context) iter.Seq2[queue.Entry, error] {
 	return func(yield func(queue.Entry, error) bool) {
+		if q.begun != nil {
+			close(q.begun)
+		}
 		select {
 		case <-time.After(q.late):
 		case <-ctx.Done():
@@ -186,7 +190,7 @@ func live(t *testing.T, s *Server) *Client {
 // served meanwhile, and the listing is ended.
 func TestWhoDoesNotRead(t *testing.T) {
 	t.Parallel()
-	q := &many{n: 1 << 30}
+	q := &many{n: 1 << 30, begun: make(chan struct{})}
 	s := &Server{Local: Local{Queue: q}, stall: 200 * time.Millisecond}
 	c := live(t, s)
 	conn, err := net.Dial("unix", c.Path)
@@ -194,10 +198,12 @@ func TestWhoDoesNotRead(t *testing.T) {
 	defer conn.Close()
 	_, err = io.WriteString(conn, "POST /v1/list HTTP/1.1\r\nHost: mta\r\nContent-Length: 14\r\n\r\n{\"brief\":true}")
 	require.NoError(t, err)
+	<-q.begun
 	for id, err := range c.Do(t.Context(), Hold, []string{"M1"}, "") {
 		require.NoError(t, err, id)
 	}
 	s.rest() // it has given up
+	assert.Equal(t, http.StatusServiceUnavailable, ask(s, Peer{}, "POST", "/v1/list", "{}").Code, "nothing begins after that")
 	n, err := io.Copy(io.Discard, conn)
 	require.NoError(t, err)
 	assert.Less(t, n, int64(8<<20), "more than what the kernel kept")

@@ -191,11 +191,13 @@ type call struct {
 // has not been told the peer yet.
 func (s *Server) serve(may allowed, f func(context.Context, *call) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &call{w: w, r: r, control: http.NewResponseController(w), stall: s.stall}
 		if !s.enter() {
+			w.Header().Set("Connection", "close")
+			c.fail(fmt.Errorf("%w: the server is shutting down", ErrTemporary))
 			return
 		}
 		defer s.calls.Done()
-		c := &call{w: w, r: r, control: http.NewResponseController(w), stall: s.stall}
 		var err error
 		if c.peer, err = peerOf(r.Context()); err == nil && !c.peer.privileged() {
 			err = may(r.Context(), c.peer)
