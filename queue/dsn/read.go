@@ -36,7 +36,7 @@ const (
 type Notification struct {
 	Header       *mtakit.Header // of the notification itself
 	Form         Form
-	Text         string    // for people, decoded, its first 64 KiB; "" means that there was none
+	Text         string    // for people, decoded, lines ending in "\n", its first 64 KiB; "" means that there was none
 	ReportingMTA string    // name without its type, "mx.example.org"; "" means that it is not said
 	EnvelopeID   string    // ENVID of the message; "" means none
 	Arrival      time.Time // when the message came to ReportingMTA; zero means that it is not said
@@ -147,7 +147,7 @@ func (p *parser) entity(h *mtakit.Header, body io.Reader, depth int) {
 		}
 		if p.n.Text == "" {
 			text, _ := io.ReadAll(io.LimitReader(body, maxText))
-			p.n.Text = string(text)
+			p.n.Text = strings.ReplaceAll(string(text), "\r\n", "\n")
 		}
 	}
 }

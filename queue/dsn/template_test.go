@@ -2,6 +2,7 @@ package dsn_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mtakit/mtakit"
 	"github.com/mtakit/mtakit/queue/dsn"
 )
 
@@ -116,4 +118,36 @@ func FuzzTemplates(f *testing.F) {
 			check(t, &r, b)
 		}
 	})
+}
+
+// A site has words of its own for those whose mail could not be delivered.
+func ExampleParseTemplates() {
+	templates, err := dsn.ParseTemplates([]byte(`
+failure_template = <<EOF
+Subject: We are sorry
+
+$myhostname could not deliver your message.
+EOF
+`))
+	fmt.Println(err)
+	r := dsn.Report{
+		Hostname: "mx.example.org", To: "alice@example.org", Sender: "alice@example.org", Templates: templates,
+		Message: mtakit.NewMessage([]byte("Subject: hello\r\n\r\nHi Bob\r\n")),
+		Recipients: []dsn.Recipient{{Address: "bob@example.net", Result: mtakit.Result{
+			Outcome: mtakit.Bounced, Diagnostic: "unknown user"}}},
+	}
+	var b strings.Builder
+	_, err = r.Encode(&b)
+	fmt.Println(err)
+	n, err := dsn.Read(strings.NewReader(b.String()))
+	subject, _ := n.Header.Get("Subject")
+	fmt.Println(subject, err)
+	fmt.Print(n.Text)
+	// Output:
+	// <nil>
+	// <nil>
+	// We are sorry <nil>
+	// mx.example.org could not deliver your message.
+	//
+	// <bob@example.net>: unknown user
 }
