@@ -120,13 +120,13 @@ func newFlags(c *command) *flag.FlagSet {
 	f.SetOutput(io.Discard)
 	f.StringVar(&c.socket, "socket", c.socket, "")
 	f.StringVar(&c.queue, "queue", c.queue, "")
+	f.BoolVar(&c.verbose, "v", c.verbose, "")
 	return f
 }
 
 // flags are those of the subcommand.
 func (c *command) flags() *flag.FlagSet {
 	f := newFlags(c)
-	f.BoolVar(&c.verbose, "v", false, "")
 	f.StringVar(&c.Sender, "sender", "", "")
 	f.StringVar(&c.Recipient, "recipient", "", "")
 	f.StringVar(&c.Site, "site", "", "")
@@ -205,11 +205,8 @@ func (c *command) check() error {
 	if c.all && !c.Selection.All() {
 		return fmt.Errorf("%w: ALL stands alone", control.ErrUsage)
 	}
-	if slices.Contains(changes, c.name) && !c.all && c.Selection.All() {
+	if (c.name == "show" || slices.Contains(changes, c.name)) && !c.all && c.Selection.All() {
 		return fmt.Errorf("%w: %s which messages? ALL means every one", control.ErrUsage, c.name)
-	}
-	if c.name == "show" && len(c.IDs) == 0 {
-		return fmt.Errorf("%w: show which messages?", control.ErrUsage)
 	}
 	if c.name == "shape" && (c.buckets < 2 || c.buckets > 30 || c.minutes < 1) {
 		return fmt.Errorf("%w: want 2 to 30 columns, and a minute at least", control.ErrUsage)

@@ -178,6 +178,10 @@ func TestAtRest(t *testing.T) {
 		_, stdout, _ := mqueue(t, "", append([]string{"-queue", dir, "show", ids[0]}, strings.Fields(flag)...)...)
 		assert.Equal(t, want, stdout, flag)
 	}
+	for selection, want := range map[string]string{"ALL": "one two three", "*": "one two three", "-sender <>": "two", ids[0] + " -sender <>": ""} {
+		_, stdout, _ := mqueue(t, "", append([]string{"-v", "-queue", dir, "show", "-body"}, strings.Fields(selection)...)...)
+		assert.ElementsMatch(t, strings.Fields(want), strings.Fields(stdout), selection)
+	}
 	code, stdout, stderr = mqueue(t, "", "-queue", dir, "show", "nobody", "-body", ids[1])
 	assert.Equal(t, exitSome, code)
 	assert.Equal(t, "two\r\n", stdout)

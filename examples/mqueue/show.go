@@ -17,7 +17,11 @@ import (
 // terminal would obey; what goes elsewhere is as it is.
 func (t *tool) show(ctx context.Context, terminal bool) error {
 	all := !t.envelope && !t.header && !t.body
-	for _, id := range t.IDs {
+	ids, err := t.meantIDs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
 		d, text, err := t.spool.Show(ctx, id)
 		if err != nil && !control.OfOne(err) {
 			return err
@@ -33,6 +37,21 @@ func (t *tool) show(ctx context.Context, terminal bool) error {
 		}
 	}
 	return nil
+}
+
+// meantIDs are the IDs of what is meant. Plain ones need no look at the queue:
+// what can only be found by name is shown too.
+func (t *tool) meantIDs(ctx context.Context) (ids []string, err error) {
+	others := t.Selection
+	others.IDs = nil
+	if others.All() && len(t.IDs) > 0 && !strings.ContainsAny(strings.Join(t.IDs, ""), "*?") {
+		return t.IDs, nil
+	}
+	err = t.messages(ctx, true, func(m *control.Message) error {
+		ids = append(ids, m.ID)
+		return nil
+	})
+	return ids, err
 }
 
 func (t *tool) showOne(d *control.Details, text io.Reader, all, terminal bool) error {
