@@ -73,7 +73,8 @@ type Result struct {
 	Remote string
 	// Reply is what Remote answered. nil means that it answered nothing.
 	Reply *smtp.SMTPError
-	// Diagnostic is a text for logs and DSNs; "" means Reply's text.
+	// Diagnostic is a text for logs and DSNs. Where there is a Reply it says what
+	// that does not, "in reply to RCPT TO command"; "" means Reply's text.
 	Diagnostic string
 	// Site says that the failure was the destination's (connection refused,
 	// 421, greeting) and not this message's: it counts against the destination,

@@ -63,6 +63,7 @@ func (r *run) finish() {
 		r.end(order)
 	}
 	for i, id := range ids {
+		r.logAccepted(id, accept[i].Envelope, r.moved && i == len(ids)-1)
 		r.m.accepted(id, accept[i])
 	}
 	r.m.retire(r, c, now)

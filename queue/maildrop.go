@@ -301,7 +301,14 @@ func (d *Maildrop) rewrite(ctx context.Context, env *mtakit.Envelope) (err error
 }
 
 func (d *Maildrop) received(ctx context.Context, id string, env *mtakit.Envelope, size int64, from origin) {
-	d.log().Info("picked up", "file", from.name, "id", id, "uid", from.uid, "from", env.Sender, "size", size, "nrcpt", len(env.Recipients))
+	attrs := []any{"id", id, "uid", from.uid, "from", env.Sender, "size", size, "nrcpt", len(env.Recipients)}
+	if from.name != "" { // Submit has none
+		attrs = append(attrs, "file", from.name)
+	}
+	if env.Hold != "" {
+		attrs = append(attrs, "hold", env.Hold)
+	}
+	d.log().Info("picked up", attrs...)
 	if d.Observer != nil {
 		d.Observer.Observe(ctx, mtakit.Event{Time: time.Now(), Kind: mtakit.EventReceived, ID: id,
 			Sender: env.Sender, Size: size, Attrs: env.Attrs})

@@ -35,7 +35,7 @@ func (m *Manager) observeResult(kind mtakit.EventKind, s *Stored, mark *Mark) {
 	result := mark.Result
 	m.observe(mtakit.Event{Kind: kind, ID: s.ID, Sender: s.Envelope.Sender,
 		Recipient: s.Envelope.Recipients[mark.Recipient].Address, Size: s.Size, Result: &result,
-		Reason: reason(&result), Attrs: s.Envelope.Attrs})
+		Reason: said(&result), Attrs: s.Envelope.Attrs})
 }
 
 // announce tells of a result that is recorded.
@@ -66,6 +66,16 @@ func (m *Manager) announce(s *Stored, mark *Mark) {
 		slog.String("dsn", fmt.Sprintf("%d.%d.%d", r.Status[0], r.Status[1], r.Status[2])),
 		slog.String("status", r.Outcome.String()), slog.String("reason", said(r)))
 	m.Logger.LogAttrs(context.Background(), slog.LevelInfo, "delivery", attrs...)
+}
+
+// logAccepted tells of what the end of a run has accepted, so that who looks for
+// one ID in the log finds the other: a notification, or the message itself anew.
+func (r *run) logAccepted(id string, e *mtakit.Envelope, anew bool) {
+	if anew {
+		r.m.log().Info("requeued", "id", r.stored.ID, "as", id)
+		return
+	}
+	r.m.log().Info("notification", "id", r.stored.ID, "as", id, "to", e.Recipients[0].Address)
 }
 
 // said is a result for the log: what the server said, and in reply to what.

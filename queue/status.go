@@ -82,7 +82,7 @@ func (d *destination) status(now time.Duration) DestinationStatus {
 	s := DestinationStatus{Transport: d.transport.name, Key: d.key, Busy: d.busy, Window: d.window,
 		Jobs: d.waiting()}
 	if d.dead {
-		s.Dead, s.Reason = max(d.until-now, 0), reason(&d.last)
+		s.Dead, s.Reason = max(d.until-now, 0), said(&d.last)
 	}
 	return s
 }

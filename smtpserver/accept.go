@@ -134,8 +134,12 @@ func (v *visit) commit(env *mtakit.Envelope, m *mtakit.Message) error {
 	if err != nil {
 		return v.refused(v.fault("message could not be queued", err, writeError), env.Sender, "")
 	}
-	v.log(slog.LevelInfo, "received", "id", id, "transaction", v.transaction(), "from", env.Sender,
-		"size", size, "nrcpt", len(env.Recipients), "login", v.s.Login)
+	attrs := []any{"id", id, "transaction", v.transaction(), "from", env.Sender,
+		"size", size, "nrcpt", len(env.Recipients), "login", v.s.Login}
+	if env.Hold != "" {
+		attrs = append(attrs, "hold", env.Hold)
+	}
+	v.log(slog.LevelInfo, "received", attrs...)
 	v.in.observe(v.ctx, mtakit.Event{Kind: mtakit.EventReceived, Session: v.s.ID, ID: id,
 		Sender: env.Sender, Size: size, Attrs: env.Attrs})
 	return queued(id)
