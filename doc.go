@@ -24,8 +24,9 @@
 //   - lookup has the tables, lookup/rewrite what they do to addresses.
 //   - filter looks at headers and bodies.
 //   - queue keeps mail until it is delivered or its sender told, on a spool:
-//     queue/filespool, or queue/memspool for tests. queue/dsn writes the
-//     notifications.
+//     queue/filespool, or queue/memspool for tests. queue/dsn writes and reads the
+//     notifications, queue/control lets an operator in, queue/verify knows which
+//     addresses take mail.
 //   - queue/relay and maildir deliver.
 //   - tlsutil makes certificates and keeps them up to date.
 //

@@ -12,9 +12,10 @@
 // Leaky bucket: at most ActiveLimit messages are in memory. Of the others the
 // manager knows no more than the time at which they are due and the site that
 // they wait for, 60 bytes each, and it opens none before. When more is due than
-// there is room for, new mail and old take turns. At most RecipientLimit recipients are in work: a list is worked on in
-// portions, each of which is half of what is free, and a message with up to 50
-// recipients is never kept waiting by that.
+// there is room for, new mail and old take turns. At most RecipientLimit
+// recipients are in work: a list is worked on in portions, each of which is half
+// of what is free, and a message with up to 50 recipients is never kept waiting
+// by that.
 //
 // Slow start and feedback: a destination begins with Limits.Initial deliveries
 // at a time. Each success raises that up to Limits.Destination, each failure of
@@ -62,6 +63,13 @@
 // Expiry: after Lifetime the sender gets a notification, with the reason of the
 // last attempt. Long before, if asked for, one warning.
 //
+// Fast flush: FastFlush tries what waits for one of FlushDomains, as ETRN asks for,
+// at most once in a minute. The log that finds it is in memory, and takes as much
+// again for each message and domain.
+//
+// Verification: Verify has an agent ask whether mail for an address would be
+// taken, and sends none; queue/verify remembers the answers.
+//
 // Null senders: mail from <> is never returned. It is dropped, with an event, or
 // the Postmaster is told; what goes to the Postmaster is never returned at all.
 // Notify says what else he hears of. The notices that strangers can bring about
@@ -108,11 +116,18 @@
 //  4. Call Shutdown, and then close the spool.
 //
 // A program's own mail goes in by Submit: once for each key, at the time that
-// the envelope says, with Cancel and Result for later.
+// the envelope says, with Cancel and Result for later. Programs that run without
+// the manager leave mail by Drop.
 //
 // # Caveats
 //
 // The manager is alone with its spool: tools change messages through Hold,
-// Release, Remove, Expire, Requeue, Retry and Flush; queue/control offers them on
-// a socket. What is known of destinations is forgotten at a restart.
+// Release, Remove, Expire, Requeue, Retry, Flush and QueueRun; queue/control offers
+// them on a socket. What is known of destinations, which of them are dead and how
+// many deliveries they may have, is forgotten at a restart, and so are the Results
+// of submissions.
+//
+// A submission with a key or with Results waits until the spool has been read
+// after a start. Each key is in memory until Retention after the end of its
+// message, with some 200 bytes.
 package queue
