@@ -24,7 +24,7 @@ serves it, and otherwise the folder mta-data/queue.
   list     [-json]       what is in the queue, as mailq shows it
   show     [-json] [-envelope] [-header] [-body]
                          a message: all of it, or these parts
-  flush                  try now: everything, or what is meant
+  flush                  try now: everything that is not on hold, or what is meant
   hold     [-reason TEXT]
                          no delivery of these until they are released
   release                take these off hold, and try now

@@ -197,7 +197,7 @@ func TestAtRest(t *testing.T) {
 
 	for _, step := range []struct{ args, says string }{
 		{"hold -v -reason look " + ids[0], ids[0] + ": held\nheld 1 of 1 message, for the server's next start\n"},
-		{"release -in hold", "released 2 of 2 messages, for the server's next start\n"},
+		{"release ALL", "released 2 of 2 messages, for the server's next start\n"},
 		{"expire " + ids[0], "expired 1 of 1 message, for the server's next start\n"},
 		{"requeue " + ids[1], "requeued 1 of 1 message, for the server's next start\n"},
 		{"flush", "flushed everything, for the server's next start\n"},

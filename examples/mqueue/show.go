@@ -21,7 +21,10 @@ func (t *tool) show(ctx context.Context, terminal bool) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
+	for i, id := range ids {
+		if i > 0 && (all || t.envelope) && !t.json {
+			fmt.Fprintln(t.out)
+		}
 		d, text, err := t.spool.Show(ctx, id)
 		if err != nil && !control.OfOne(err) {
 			return err

@@ -105,6 +105,19 @@ var did = map[control.Operation]string{
 	control.Requeue: "requeued", control.Flush: "flushed",
 }
 
+// passes says that a message is not meant though the selection has it, and was not
+// called by its ID: one on hold by flush, one that waits by release. One that is
+// active may have been told to hold.
+func (t *tool) passes(op control.Operation, m *control.Message) bool {
+	switch {
+	case slices.Contains(t.IDs, m.ID):
+		return false
+	case op == control.Flush:
+		return m.Queue == "hold"
+	}
+	return op == control.Release && (m.Queue == "deferred" || m.Queue == "incoming")
+}
+
 // change does something with what is meant, or with nothing when one of the IDs
 // is not there.
 func (t *tool) change(ctx context.Context, op control.Operation) error {
@@ -115,7 +128,7 @@ func (t *tool) change(ctx context.Context, op control.Operation) error {
 	}
 	var ids []string
 	err := t.messages(ctx, true, func(m *control.Message) error {
-		if op == control.Flush && m.Queue == "hold" && !slices.Contains(t.IDs, m.ID) {
+		if t.passes(op, m) {
 			return nil
 		}
 		ids = append(ids, m.ID)
