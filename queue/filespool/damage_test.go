@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -296,6 +297,46 @@ func TestCorrupt(t *testing.T) {
 	require.NoError(t, s.Check(t.Context(), good))
 	require.ErrorAs(t, s.Check(t.Context(), long), &corrupt)
 	require.FileExists(t, filepath.Join(dir, "corrupt", long))
+}
+
+// TestCorruptAtEachStart starts again and again while a damaged record is in the
+// journal: its remains are kept once, and there is a name for them each time.
+func TestCorruptAtEachStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := Open(dir, Options{MinFree: -1})
+	require.NoError(t, err)
+	bad, good := put(t, s, small, 1), put(t, s, small, 1)
+	known, _, _ := s.index.get(bad)
+	flip(t, filepath.Join(dir, "journal", segmentName(known.seg.seq)), known.at+headSize+int64(len(small))+3)
+	require.NoError(t, s.Close())
+	for range 110 {
+		s, err := Open(dir, Options{MinFree: -1})
+		require.NoError(t, err)
+		_, err = s.Open(t.Context(), good)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+	}
+	entries, err := os.ReadDir(filepath.Join(dir, "corrupt"))
+	require.NoError(t, err)
+	require.Len(t, entries, 2, "remains and reason: %v", entries)
+
+	// Other remains of the same name are not taken for these.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "corrupt", bad), []byte("else"), 0o600))
+	s, err = Open(dir, Options{MinFree: -1})
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.FileExists(t, filepath.Join(dir, "corrupt", bad+".2"))
+
+	for i := 2; i <= 200; i++ {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "corrupt", fmt.Sprintf("%s.%d", bad, i)), []byte("else"), 0o600))
+	}
+	s, err = Open(dir, Options{MinFree: -1})
+	require.NoError(t, err, "no name is left")
+	require.NoError(t, s.Close())
+	files, err := filepath.Glob(filepath.Join(dir, "corrupt", "journal.*[0-9]"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
 }
 
 func flip(t *testing.T, name string, at int64) {

@@ -1,6 +1,7 @@
 package filespool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -187,6 +188,9 @@ func (s *Spool) setAside(t *tracked, b []byte, cause error) error {
 func (s *Spool) keepRemains(id string, b []byte, cause error) (name string, err error) {
 	name, err = s.corruptName(id, func(name string) error {
 		f, err := s.FS.Open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+		if errors.Is(err, fs.ErrExist) && s.hasRemains(name, b) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -197,6 +201,19 @@ func (s *Spool) keepRemains(id string, b []byte, cause error) (name string, err 
 		return "", err
 	}
 	return name, s.keepReason(name, cause)
+}
+
+// hasRemains says that a file of corrupt/ has these bytes, durably. What is damaged
+// in a segment is found again at each start until the segment is removed, and must
+// not use up the names meanwhile.
+func (s *Spool) hasRemains(name string, b []byte) bool {
+	f, err := s.FS.Open(name, os.O_RDWR)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	kept, err := readAt(f, 0, int64(len(b))+1)
+	return err == nil && bytes.Equal(kept, b) && f.Sync() == nil
 }
 
 // corruptName has something made in corrupt/ under a name that is free.

@@ -2,8 +2,10 @@ package filespool
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -224,11 +226,11 @@ func (s *Spool) lose(seg *segment, off int64, b []byte, cause error) error {
 	}
 	s.Logger.Error("damaged record", "where", where, "id", corrupt.ID)
 	if !s.ReadOnly {
-		name := corrupt.ID
-		if name == "" {
-			name = fmt.Sprintf("journal.%s.%d", segmentName(seg.seq), off)
+		place := fmt.Sprintf("journal.%s.%d", segmentName(seg.seq), off)
+		kept, err := s.keepRemains(cmp.Or(corrupt.ID, place), b, errors.New(where))
+		if errors.Is(err, fs.ErrExist) { // a message may have any number of damaged records
+			kept, err = s.keepRemains(place, b, errors.New(where))
 		}
-		kept, err := s.keepRemains(name, b, errors.New(where))
 		if err != nil {
 			return err
 		}
