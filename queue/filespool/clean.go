@@ -178,6 +178,9 @@ func (s *Spool) moveOut(all []*move) (err error) {
 	if err := s.nameMoves(moves); err != nil {
 		return err
 	}
+	if err := s.dropStale(moves); err != nil {
+		return err
+	}
 	st := new(step)
 	for _, m := range moves {
 		st.moved(m.id, m.to, m.upTo)
@@ -360,8 +363,16 @@ func (x *index) lose(id string) {
 }
 
 // nameMoves gives the files their names and makes these durable. What lies in
-// another folder already keeps its old name until the record is written.
-func (s *Spool) nameMoves(moves []*move) error {
+// another folder already keeps its old name until the record is written. A name
+// whose sync fails is not to be trusted either: the file gets a new one.
+func (s *Spool) nameMoves(moves []*move) (err error) {
+	defer func() {
+		if err != nil {
+			for _, m := range moves {
+				s.index.lose(m.id)
+			}
+		}
+	}()
 	epochs := map[*directory]int64{}
 	for _, m := range moves {
 		if m.fresh || m.dir != m.to {
@@ -395,6 +406,25 @@ func (s *Spool) nameMoves(moves []*move) error {
 		}
 	}
 	return nil
+}
+
+// dropStale takes away what earlier tries may have left of messages that have a
+// new file now: another file with less in it, which must not come back when the
+// journal no longer knows what is missing there.
+func (s *Spool) dropStale(moves []*move) error {
+	stale := false
+	for _, m := range moves {
+		if m.fresh && (m.filed || m.lost) {
+			if err := s.unlinkForGood(m.id, m.to); err != nil {
+				return err
+			}
+			stale = true
+		}
+	}
+	if !stale {
+		return nil
+	}
+	return s.syncTaken()
 }
 
 // drop takes a name away that nobody needs, and that must not come back.
@@ -450,25 +480,58 @@ func (x *index) leavers() []string {
 // back after a crash.
 func (s *Spool) seeOff(ids []string) error {
 	for _, id := range ids {
-		if err := s.unlink(id); err != nil {
+		if err := s.unlinkForGood(id, nil); err != nil {
 			return err
 		}
-		for _, d := range s.folders() {
-			if d.Epoch() == 0 {
-				continue
-			}
-			// A sync failed once, and that the name was taken away may have been lost
-			// with it: only a name that is taken away now is known to the next sync.
-			f, err := s.FS.Open(d.file(id), os.O_RDWR|os.O_CREATE)
-			if err != nil {
-				return err
-			}
-			f.Close()
-			if err := s.unlink(id); err != nil {
-				return err
-			}
+	}
+	if err := s.syncTaken(); err != nil {
+		return err
+	}
+	s.index.left(ids)
+	return nil
+}
+
+// unlinkForGood takes away the names of a message, but for the one in keep, so
+// that syncTaken makes sure of it.
+func (s *Spool) unlinkForGood(id string, keep *directory) error {
+	if err := s.unlink(id, keep); err != nil {
+		return err
+	}
+	for _, d := range s.folders() {
+		if d == keep || d.Epoch() == 0 {
+			continue
+		}
+		// A sync failed once, and that the name was taken away may have been lost
+		// with it: only a name that is taken away now is known to the next sync.
+		if err := s.putName(d, id, keep); err != nil {
+			return err
+		}
+		if err := s.unlink(id, keep); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// putName makes a name that is to be taken away: of nothing, or of what bears it
+// in keep, so that a crash harms nothing.
+func (s *Spool) putName(d *directory, id string, keep *directory) error {
+	if keep != nil {
+		err := s.FS.Link(keep.file(id), d.file(id))
+		if errors.Is(err, fs.ErrNotExist) { // it was removed meanwhile
+			err = nil
+		}
+		return err
+	}
+	f, err := s.FS.Open(d.file(id), os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// syncTaken syncs the folders from which names were taken away.
+func (s *Spool) syncTaken() error {
 	for _, d := range s.folders() {
 		if !d.dirty() {
 			continue
@@ -477,13 +540,15 @@ func (s *Spool) seeOff(ids []string) error {
 			return fmt.Errorf("sync %s: %w", d.path, err)
 		}
 	}
-	s.index.left(ids)
 	return nil
 }
 
-// unlink takes away the files of a removed message, wherever they lie.
-func (s *Spool) unlink(id string) error {
+// unlink takes away the files of a message, wherever they lie but in keep.
+func (s *Spool) unlink(id string, keep *directory) error {
 	for _, d := range s.folders() {
+		if d == keep {
+			continue
+		}
 		err := s.FS.Remove(d.file(id))
 		switch {
 		case err == nil:

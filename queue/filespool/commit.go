@@ -82,7 +82,7 @@ func (s *Spool) record(drafts []*draft, accept []queue.Accept, changes []queue.C
 		return err
 	}
 	for _, id := range st.gone {
-		if err := s.unlink(id); err != nil { // retire tries again
+		if err := s.unlink(id, nil); err != nil { // retire tries again
 			s.Logger.Warn("cannot remove", "id", id, "error", err)
 		}
 	}

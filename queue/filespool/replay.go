@@ -259,7 +259,7 @@ func (s *Spool) reconcile() error {
 	}
 	for _, id := range s.index.ids() {
 		if t, found, _ := s.index.get(id); found && t.seg != nil {
-			if err := s.unlink(id); err != nil {
+			if err := s.unlink(id, nil); err != nil {
 				return err
 			}
 		}
