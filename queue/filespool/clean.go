@@ -18,6 +18,10 @@ import (
 // what is known of each takes memory.
 const mostTracked = 100_000
 
+// mostSegments is how many files the journal may have, however short they are:
+// each process begins a new one, and each is an open file.
+const mostSegments = 128
+
 // atATime is how many messages are moved to files together.
 const atATime = 256
 
@@ -51,7 +55,7 @@ func (s *Spool) tidyUp() {
 	if err != nil {
 		return
 	}
-	c.running = true
+	c.running, c.err = true, nil
 	go func() {
 		defer done()
 		err := s.clean()
@@ -79,7 +83,7 @@ func (s *Spool) dirty() bool {
 	if len(x.segments) < 2 {
 		return false
 	}
-	return len(x.segments[0].live) < few || x.size > s.Journal || len(x.tracked) > mostTracked
+	return len(x.segments[0].live) < few || x.size > s.Journal || len(x.tracked) > mostTracked || len(x.segments) > mostSegments
 }
 
 // clean empties segments for as long as that is worth it.
@@ -157,20 +161,21 @@ func (s *Spool) moveOut(all []*move) (err error) {
 		}
 	}()
 	moves := make([]*move, 0, len(all))
+	var failed error // the last of those that could not be written; the others go on
 	for _, m := range all {
 		ok, err := s.writeMove(m)
-		if _, damaged := errors.AsType[*queue.CorruptError](err); damaged {
+		if ok && err == nil {
+			moves = append(moves, m)
+		}
+		if _, damaged := errors.AsType[*queue.CorruptError](err); damaged && !s.index.tracks(m.id) {
 			continue // it is in corrupt/ now
 		}
 		if err != nil {
-			return fmt.Errorf("message %s: %w", m.id, err)
-		}
-		if ok {
-			moves = append(moves, m)
+			failed = fmt.Errorf("message %s: %w", m.id, err)
 		}
 	}
 	if len(moves) == 0 {
-		return nil
+		return failed
 	}
 	if err := s.syncMoves(moves); err != nil {
 		return err
@@ -193,7 +198,7 @@ func (s *Spool) moveOut(all []*move) (err error) {
 			s.drop(m.dir, m.id)
 		}
 	}
-	return nil
+	return failed
 }
 
 // writeMove writes the file, or what is new to its end. It is false for a
@@ -211,7 +216,7 @@ func (s *Spool) writeMove(m *move) (ok bool, err error) {
 		return false, s.setAside(&m.tracked, b, err)
 	}
 	if err := im.applyAll(m.changes); err != nil {
-		return false, err
+		return false, s.setAside(&m.tracked, b, err)
 	}
 	m.to, m.fresh, m.name = s.folder(&im.state), true, s.tmp.file(m.id)
 	b = appendRecord(b, im.salt, int64(len(b)), m.fold)
@@ -252,9 +257,10 @@ func (s *Spool) writeEnd(m *move) (ok bool, err error) {
 	}
 	m.file, m.dir, m.name = f, dir, dir.file(m.id)
 	im, err := readImage(f, -1)
+	if err == nil {
+		err = im.applyAll(m.changes)
+	}
 	if errors.Is(err, errDamaged) {
-		f.Close()
-		m.file = nil
 		return false, s.asideFile(dir, m.id, err)
 	}
 	if err != nil {
@@ -262,9 +268,6 @@ func (s *Spool) writeEnd(m *move) (ok bool, err error) {
 	}
 	end, size := im.end, im.size
 	b := appendRecord(nil, im.salt, im.synced, m.fold)
-	if err := im.applyAll(m.changes); err != nil {
-		return false, err
-	}
 	m.to = s.folder(&im.state)
 	if m.lost {
 		return true, s.writeCopy(m, end, b)
@@ -429,10 +432,10 @@ func (s *Spool) dropStale(moves []*move) error {
 
 // drop takes a name away that nobody needs, and that must not come back.
 func (s *Spool) drop(d *directory, id string) {
-	d.taken.Add(1)
 	if err := s.remove(d.file(id)); err != nil {
 		s.Logger.Warn("cannot remove", "file", d.file(id), "error", err)
 	}
+	d.taken.Add(1) // not before: a sync that ends meanwhile does not count
 }
 
 // retire gives up a segment in which nothing is live. What it says was removed

@@ -193,7 +193,7 @@ func (s *Spool) own(accept []queue.Accept) ([]*draft, error) {
 		switch {
 		case !ok || d.spool != s:
 			return nil, errors.New("filespool: draft of another spool")
-		case d.gone:
+		case d.gone || slices.Contains(drafts[:i], d):
 			return nil, errGone
 		case a.Envelope == nil:
 			return nil, errors.New("filespool: no envelope")

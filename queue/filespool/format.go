@@ -162,7 +162,8 @@ func (im *image) parse(tail []byte) (err error) {
 // length returns the size of the message.
 func (im *image) length() int64 { return int64(len(im.prefix)) + im.head.content - im.from }
 
-// parseImage is readImage of what was read before.
+// parseImage is readImage of what was read before; with any other than a negative
+// limit the content is there.
 func parseImage(b []byte, limit int64) (*image, error) {
 	im := &image{size: int64(len(b))}
 	var err error
@@ -172,7 +173,7 @@ func parseImage(b []byte, limit int64) (*image, error) {
 	if err := im.parse(b[headSize+im.head.content:]); err != nil {
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
-	if im.head.content > limit {
+	if limit < 0 {
 		return im, nil
 	}
 	return im, im.readContent(nil, b, true)

@@ -192,6 +192,12 @@ func (x *index) ids() []string {
 	return slices.Collect(maps.Keys(x.tracked))
 }
 
+func (x *index) tracks(id string) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.tracked[id] != nil
+}
+
 func (x *index) knows(id string) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()

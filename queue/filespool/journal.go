@@ -282,7 +282,8 @@ func (j *journal) reserve() error {
 	return nil
 }
 
-// tighten writes loose changes into a new segment.
+// tighten writes loose changes into a new segment, and syncs them: the cleaner
+// relies on it that the journal knows every message that keeps an older segment.
 func (j *journal) tighten(seg *segment) error {
 	if len(j.loose) == 0 {
 		return nil
@@ -295,9 +296,14 @@ func (j *journal) tighten(seg *segment) error {
 	if err := writeAll(seg.file, b.buf, seg.end); err != nil {
 		return err
 	}
+	if err := seg.file.SyncData(); err != nil {
+		return err
+	}
 	base := seg.end + frameSize
 	seg.end += int64(len(b.buf))
+	seg.synced = seg.end
 	j.spool.index.relocate(j.loose, func(i int) place { return place{seg.seq, base + int64(b.frames[i]+b.steps[i].parts[0].at)} })
+	j.loose = j.loose[:0]
 	return nil
 }
 
@@ -338,11 +344,12 @@ func (s *spares) take(size int64, keep int) string {
 	return ""
 }
 
-// offer reports whether one more of this size is of use.
+// offer reports whether one more of this size is of use. One that is smaller
+// than what is kept back would only look like it.
 func (s *spares) offer(size, wanted int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.files) == 0 || size == wanted && len(s.files) < mostSpares
+	return len(s.files) == 0 && size >= min(reserved, wanted) || size == wanted && len(s.files) < mostSpares
 }
 
 func (s *spares) put(name string, size int64) {

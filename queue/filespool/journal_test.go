@@ -24,7 +24,15 @@ import (
 // watched calls functions at operations, when they are set.
 type watched struct {
 	crashfs.FS
-	opening func(name string, flag int) error
+	opening  func(name string, flag int) error
+	removing func(name string)
+}
+
+func (w *watched) Remove(name string) error {
+	if w.removing != nil {
+		w.removing(name)
+	}
+	return w.FS.Remove(name)
 }
 
 func (w *watched) Open(name string, flag int) (crashfs.File, error) {

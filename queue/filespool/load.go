@@ -35,7 +35,10 @@ func (s *Spool) tryLoad(id string, limit int64) (im *image, err error) {
 		if found && t.seg != nil {
 			im, err = s.loadRecord(&t, limit)
 		}
-		if !found || t.seg == nil || s.ReadOnly && errors.Is(err, errElsewhere) {
+		if s.ReadOnly && errors.Is(err, errElsewhere) {
+			t.seg, t.changes = nil, nil // its file tells more than the journal once did
+		}
+		if !found || t.seg == nil {
 			im, err = s.loadFile(id, limit)
 		}
 		if errors.Is(err, errElsewhere) || errors.Is(err, queue.ErrNotFound) {
@@ -47,7 +50,7 @@ func (s *Spool) tryLoad(id string, limit int64) (im *image, err error) {
 				return nil, fmt.Errorf("%w: records from %d on", errDamaged, im.end)
 			}
 			if err := im.applyAll(t.changes); err != nil {
-				return nil, fmt.Errorf("%w: %w", errDamaged, err)
+				return nil, err
 			}
 		}
 		return im, err
@@ -67,7 +70,7 @@ func (s *Spool) loadRecord(t *tracked, limit int64) (*image, error) {
 		return nil, errElsewhere
 	}
 	im, err := parseImage(b, limit)
-	if err != nil && s.ReadOnly && t.seg.changed() {
+	if s.ReadOnly && t.seg.changed() { // what stands there now may be another message
 		return nil, errElsewhere
 	}
 	return im, err
@@ -195,7 +198,10 @@ func (s *Spool) keepRemains(id string, b []byte, cause error) (name string, err 
 			return err
 		}
 		defer f.Close()
-		return errors.Join(writeAll(f, b, 0), f.Sync())
+		if err = errors.Join(writeAll(f, b, 0), f.Sync()); err != nil {
+			s.tidy(name)
+		}
+		return err
 	})
 	if err != nil {
 		return "", err

@@ -236,7 +236,7 @@ func (s *state) queue() string {
 func (s *state) applyAll(changes []*recorded) error {
 	for _, rec := range changes {
 		if err := s.apply(rec.b); err != nil {
-			return fmt.Errorf("record in the journal: %w", err)
+			return fmt.Errorf("%w: record in the journal: %w", errDamaged, err)
 		}
 	}
 	return nil

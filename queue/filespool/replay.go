@@ -14,8 +14,13 @@ import (
 )
 
 // replay reads the journal that an earlier process has left.
-func (s *Spool) replay() error {
+func (s *Spool) replay() (err error) {
 	segments, err := s.findSegments()
+	defer func() {
+		if err != nil {
+			giveUp(segments)
+		}
+	}()
 	if err != nil {
 		return err
 	}
@@ -38,10 +43,9 @@ func (s *Spool) replay() error {
 
 // findSegments opens the segments that count, oldest first. Each names the one
 // before it. What nobody names was given up, and is only there because a crash
-// came before that was durable.
-func (s *Spool) findSegments() ([]*segment, error) {
-	var all []*segment
-	err := s.FS.List(s.journal.dir.path, func(name string) {
+// came before that was durable. On failure all of them are returned, to be closed.
+func (s *Spool) findSegments() (all []*segment, err error) {
+	err = s.FS.List(s.journal.dir.path, func(name string) {
 		seq, ok := parseSegmentName(name)
 		switch {
 		case ok:
@@ -58,10 +62,21 @@ func (s *Spool) findSegments() ([]*segment, error) {
 	slices.SortFunc(all, func(a, b *segment) int { return int(int64(a.seq) - int64(b.seq)) })
 	for _, seg := range all {
 		if err := s.openSegment(seg); err != nil {
-			return nil, fmt.Errorf("segment %s: %w", segmentName(seg.seq), err)
+			return all, fmt.Errorf("segment %s: %w", segmentName(seg.seq), err)
 		}
 	}
-	return s.chain(all)
+	chain, err := s.chain(all)
+	if err != nil {
+		return all, err
+	}
+	return chain, nil
+}
+
+// giveUp closes segments of which not all could be read.
+func giveUp(segments []*segment) {
+	for _, seg := range segments {
+		seg.giveUp()
+	}
 }
 
 func (s *Spool) openSegment(seg *segment) error {
@@ -183,6 +198,11 @@ func (s *Spool) replaySegment(seg *segment, limit int64) error {
 			return err
 		}
 		off = end
+	}
+	if known > off {
+		if err := s.lose(seg, off, nil, fmt.Errorf("cut off: %d bytes in place of %d", off, known)); err != nil {
+			return err
+		}
 	}
 	seg.end, seg.synced = off, off
 	if s.ReadOnly {
