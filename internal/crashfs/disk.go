@@ -185,7 +185,7 @@ func (d *Disk) Open(name string, flag int) (File, error) {
 		n = &node{}
 		dir.set(base, n)
 	}
-	return &file{disk: d, node: n, name: name}, nil
+	return &file{disk: d, node: n, name: name, lost: n.lost}, nil
 }
 
 // Link gives a file a second name.
@@ -292,7 +292,8 @@ type whole struct{ *Disk }
 func (whole) Close() error { return nil }
 
 // SyncAll makes every file and every name durable. When it fails, what was
-// written to files is dropped, and names are as they were.
+// written to files is dropped, and names are as they were. Who has such a file
+// open learns of it with the next sync, as on Linux.
 func (w whole) SyncAll() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -301,10 +302,12 @@ func (w whole) SyncAll() error {
 		return err
 	}
 	w.root.walk(func(n *node) {
-		if err == nil {
+		switch {
+		case err == nil:
 			n.sync(true)
-		} else {
+		case len(n.dirty) > 0:
 			n.dirty = nil
+			n.lost++
 		}
 	})
 	return err

@@ -94,6 +94,24 @@ func TestFailedSyncDropsPages(t *testing.T) {
 	require.Equal(t, "1", read(t, d.Restart(nil), "a/f"))
 }
 
+// TestFailedSyncAll drops what others have written too: they learn of it.
+func TestFailedSyncAll(t *testing.T) {
+	t.Parallel()
+	d := two(t)
+	f, other := write(t, d, "a/f", "1", true), write(t, d, "a/other", "1", true)
+	require.NoError(t, d.SyncDir("a"))
+	_, err := f.WriteAt([]byte("2"), 0)
+	require.NoError(t, err)
+	whole, err := d.OpenWhole("/")
+	require.NoError(t, err)
+	d.Inject(1, crashfs.Fault{Err: syscall.EIO})
+	require.ErrorIs(t, whole.SyncAll(), syscall.EIO)
+	require.NoError(t, other.SyncData(), "nothing of it was lost")
+	require.ErrorIs(t, f.SyncData(), syscall.EIO)
+	require.NoError(t, f.SyncData(), "it is told once")
+	require.Equal(t, "1", read(t, d.Restart(nil), "a/f"))
+}
+
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	d := two(t)

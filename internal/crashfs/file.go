@@ -10,6 +10,17 @@ type file struct {
 	disk *Disk
 	node *node
 	name string
+	lost int // of the node, as far as it was reported
+}
+
+// sync tells what is to be returned by a sync of the file.
+func (f *file) sync() error {
+	_, err := f.disk.step()
+	if err == nil && f.lost != f.node.lost {
+		err = syscall.EIO
+	}
+	f.lost = f.node.lost
+	return err
 }
 
 func (f *file) ReadAt(p []byte, off int64) (int, error) {
@@ -71,7 +82,7 @@ func (f *file) Truncate(size int64) error {
 func (f *file) Sync() error {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
-	_, err := f.disk.step()
+	err := f.sync()
 	if !f.disk.crashed {
 		f.node.sync(err == nil)
 	}
@@ -81,7 +92,7 @@ func (f *file) Sync() error {
 func (f *file) SyncData() error {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
-	_, err := f.disk.step()
+	err := f.sync()
 	if !f.disk.crashed {
 		f.node.syncData(err == nil)
 	}

@@ -59,8 +59,8 @@ type WholeFS interface {
 // Whole is a file system at work. It is closed after use.
 type Whole interface {
 	// SyncAll makes everything durable that was written to files before. After
-	// an error any of it may be lost, also what another SyncAll or Sync was
-	// waiting for.
+	// an error any of it may be lost; then another SyncAll that was waiting for it
+	// fails too, and the next Sync of a file that was open.
 	SyncAll() error
 	io.Closer
 }

@@ -12,6 +12,7 @@ type node struct {
 	data    []byte // as readers see it
 	durable []byte
 	dirty   []write // since the last sync, in order
+	lost    int     // how often a failed SyncAll has dropped writes
 
 	names        map[string]*node
 	durableNames map[string]*node
