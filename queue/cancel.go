@@ -68,7 +68,7 @@ func tooLate(r *Receipt) error {
 
 // takeBack cancels a message that is not active and has been claimed.
 func (m *Manager) takeBack(ctx context.Context, e *entry) (*Receipt, error) {
-	s, err := m.Spool.Open(ctx, e.id)
+	s, err := m.look(ctx, e.id)
 	if err != nil {
 		m.unclaim(e, Change{}, err)
 		return nil, fmt.Errorf("queue: %w", err)
@@ -117,7 +117,7 @@ func (m *Manager) removeKeyed(ctx context.Context, id string) error {
 	if r != nil {
 		return r.take(orderRemove, "")
 	}
-	s, err := m.Spool.Open(ctx, id)
+	s, err := m.look(ctx, id)
 	if err != nil {
 		m.unclaim(e, Change{}, err)
 		return fmt.Errorf("queue: %w", err)
@@ -127,11 +127,17 @@ func (m *Manager) removeKeyed(ctx context.Context, id string) error {
 
 // cancelRun leaves the order with a run and waits for its end.
 func (m *Manager) cancelRun(ctx context.Context, r *run) error {
+	over := r.ask(orderCancel)
 	select {
-	case <-r.ask(orderCancel):
+	case <-over:
 		return nil
-	case <-m.done: // it was interrupted, and will be back after the next start
-		return ErrClosed
+	case <-m.done:
+		select {
+		case <-over:
+			return nil
+		default: // it could not be recorded, and will be back after the next start
+			return ErrClosed
+		}
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -48,6 +48,7 @@ func (r *run) finish() {
 		err = r.commit(nil, c)
 	}
 	if err != nil && !isNotFound(err) {
+		told.undo(r)
 		r.m.unsettle(r, err)
 		return
 	}
@@ -174,17 +175,33 @@ func (m *Manager) unsettle(r *run, err error) {
 	m.kick()
 }
 
-// settleRest tries once more to record what could not be recorded, when all
-// else has ended.
+// settleRest records what the runs have come to that did not end before all else
+// did: what could not be recorded before, and orders, which were promised.
 func (m *Manager) settleRest() {
 	m.mu.Lock()
+	m.unsettled = fifo[unsettled]{}
 	var rest []*run
-	for m.unsettled.len() > 0 {
-		rest = append(rest, m.unsettled.pop().run)
+	for _, e := range m.entries {
+		if e.run != nil {
+			rest = append(rest, e.run)
+		}
 	}
 	m.mu.Unlock()
 	for _, r := range rest {
+		r.settleCutOff()
+	}
+}
+
+// settleCutOff is settleRest for a run over which nobody works any more.
+func (r *run) settleCutOff() {
+	if r.left == 0 || r.order != orderNone && r.order != standing(r.stored) {
 		r.finish()
+		return
+	}
+	if marks := r.unrecorded(); len(marks) > 0 {
+		if err := r.record(marks, false); err != nil {
+			r.m.log().Error("recording results", "id", r.stored.ID, "error", err)
+		}
 	}
 }
 

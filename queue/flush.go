@@ -196,15 +196,15 @@ func (m *Manager) FlushSite(ctx context.Context, site string) error {
 	m.mu.Lock()
 	m.revive(func(d *destination) bool { return inSite(d.site(), site) })
 	m.mu.Unlock()
-	for e, err := range m.Spool.Entries(ctx) {
+	for e, err := range m.list(ctx) {
 		if _, corrupt := asCorrupt(err); corrupt {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("queue: flushing %s: %w", site, err)
 		}
-		if e.Pending > 0 && slices.ContainsFunc(e.Domains, func(d string) bool { return inSite(d, site) }) {
-			m.due(e.ID)
+		if e.Hold == "" && e.Pending > 0 && slices.ContainsFunc(e.Domains, func(d string) bool { return inSite(d, site) }) {
+			m.hastenOne(e.ID, 0) // also what Serve has not found yet
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/mtakit/mtakit"
@@ -14,7 +15,16 @@ func (m *Manager) observe(e mtakit.Event) {
 		return
 	}
 	e.Time = time.Now()
+	defer m.survive("observer")
 	m.Observer.Observe(m.recordCtx, e)
+}
+
+// survive is deferred around somebody else's code that only listens: its panic is
+// logged, and the mail goes on.
+func (m *Manager) survive(who string) {
+	if p := recover(); p != nil {
+		m.log().Error("panic in "+who, "panic", p, "stack", string(debug.Stack()))
+	}
 }
 
 func (m *Manager) observeAttempt(v *delivery, d *mtakit.Delivery) {

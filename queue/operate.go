@@ -65,7 +65,7 @@ func (m *Manager) unread(ctx context.Context, id string) bool {
 	if known {
 		return false
 	}
-	if s, err := m.Spool.Open(ctx, id); err != nil || s.Hold != "" || s.Pending == 0 {
+	if s, err := m.look(ctx, id); err != nil || s.Hold != "" || s.Pending == 0 {
 		return false
 	}
 	m.mu.Lock()
@@ -97,10 +97,12 @@ func (m *Manager) Hold(ctx context.Context, id, reason string) error {
 func (m *Manager) Remove(ctx context.Context, id string) error {
 	m.setup()
 	if r, ok := m.takeReceipt(id); ok {
-		m.removeReceipts([]*receipt{r})
+		if err := m.removeReceipts([]*receipt{r}); err != nil {
+			return fmt.Errorf("queue: %s: %w", id, err)
+		}
 		return nil
 	}
-	if m.hasKey(id) {
+	if m.hasKey(id) || !m.wasRead() {
 		return m.removeKeyed(ctx, id)
 	}
 	changed, err := m.change(ctx, id, orderRemove, Change{ID: id, Remove: true})
@@ -145,13 +147,19 @@ func (m *Manager) change(ctx context.Context, id string, o order, c Change) (cha
 	return true, nil
 }
 
-// take leaves an order with a run. One that is just being ended can no longer
-// heed it.
+// take leaves an order with a run, in place of one that it has; but what is to be
+// removed stays so, and a release takes back nothing but a hold. A run that is
+// just being ended can no longer heed it.
 func (r *run) take(o order, reason string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ending {
+	switch {
+	case r.ending:
 		return fmt.Errorf("%s: %w", r.stored.ID, ErrBusy)
+	case r.order == orderRemove:
+		return fmt.Errorf("%s is being removed: %w", r.stored.ID, ErrNotFound)
+	case o == orderNone && r.order != orderHold:
+		return nil
 	}
 	r.order, r.reason = o, reason
 	return nil

@@ -171,16 +171,20 @@ func (m *Manager) concluded(id string) {
 	m.unwatch(id)
 	m.mu.Unlock()
 	if w != nil {
-		w.removed(m.recordCtx)
+		m.tellRemoved(w)
 	}
 }
 
 // vanished forgets the key of a message that is not in the spool any more.
 func (m *Manager) vanished(id string) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.receipts.drop(id)
+	w := m.watchers[id]
 	m.unwatch(id)
+	m.mu.Unlock()
+	if w != nil {
+		m.tellRemoved(w)
+	}
 }
 
 // foundKey takes note of a message with a key that is in the spool from before,
@@ -214,7 +218,7 @@ func (m *Manager) sweep() {
 		case <-timer.C:
 		}
 		due, wait := m.dueReceipts()
-		m.removeReceipts(due)
+		_ = m.removeReceipts(due) // has logged it, and they will be due again
 		timer.Reset(wait)
 	}
 }
@@ -236,34 +240,40 @@ func (m *Manager) dueReceipts() (due []*receipt, wait time.Duration) {
 	return due, max((*over)[0].until-m.now(), sweepGrace)
 }
 
-// removeReceipts removes receipts from the spool that dueReceipts has taken.
-func (m *Manager) removeReceipts(due []*receipt) {
+// removeReceipts removes receipts from the spool that dueReceipts or takeReceipt
+// has taken. Those that it cannot remove are due again later.
+func (m *Manager) removeReceipts(due []*receipt) (err error) {
 	if len(due) == 0 {
-		return
+		return nil
 	}
 	changes := make([]Change, len(due))
 	for i, r := range due {
 		changes[i] = Change{ID: r.id, Remove: true}
 	}
-	_, err := m.Spool.Commit(m.recordCtx, nil, changes)
+	_, err = m.Spool.Commit(m.recordCtx, nil, changes)
 	if err != nil && len(due) > 1 { // one that is not there spoils it for all
+		err = nil
 		for i := range due {
-			m.removeReceipts(due[i : i+1])
+			err = cmp.Or(err, m.removeReceipts(due[i:i+1]))
 		}
-		return
+		return err
 	}
-	if err != nil && !isNotFound(err) {
+	if isNotFound(err) {
+		err = nil
+	}
+	if err != nil {
 		m.log().Error("removing a receipt", "id", due[0].id, "error", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range due {
-		if err != nil && !isNotFound(err) {
+		if err != nil {
 			m.receipts.end(r, m.now()+m.minBackoff())
 			continue
 		}
 		m.receipts.drop(r.id)
 	}
+	return err
 }
 
 // takeReceipt takes a receipt out of sweep's hands. ok is false when the message
@@ -370,7 +380,7 @@ func receiptOf(s *Stored) *Receipt {
 // any other is ErrNotFound once it has left the queue.
 func (m *Manager) Result(ctx context.Context, id string) (*Receipt, error) {
 	m.setup()
-	s, err := m.Spool.Open(ctx, id)
+	s, err := m.look(ctx, id)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,8 @@
 package queue
 
 import (
-	"errors"
+	"context"
+	"iter"
 	"time"
 
 	"github.com/mtakit/mtakit"
@@ -39,9 +40,8 @@ func (m *Manager) sleep(d time.Duration) bool {
 }
 
 func (m *Manager) readEntries() error {
-	for e, err := range m.Spool.Entries(m.deliverCtx) {
-		if corrupt, ok := errors.AsType[*CorruptError](err); ok {
-			m.corrupt(corrupt)
+	for e, err := range m.list(m.deliverCtx) {
+		if _, ok := asCorrupt(err); ok {
 			continue
 		}
 		if err != nil {
@@ -112,6 +112,30 @@ func (m *Manager) resume(found Entry) time.Duration {
 		wait = min(wait, m.longestBackoff())
 	}
 	return wait
+}
+
+// look is Spool.Open, and tells of a message that is damaged: whoever looks next
+// finds none.
+func (m *Manager) look(ctx context.Context, id string) (*Stored, error) {
+	s, err := m.Spool.Open(ctx, id)
+	if corrupt, ok := asCorrupt(err); ok {
+		m.corrupt(corrupt)
+	}
+	return s, err
+}
+
+// list is Spool.Entries, and tells of damaged messages like look.
+func (m *Manager) list(ctx context.Context) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for e, err := range m.Spool.Entries(ctx) {
+			if corrupt, ok := asCorrupt(err); ok {
+				m.corrupt(corrupt)
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
 }
 
 func (m *Manager) corrupt(err *CorruptError) {

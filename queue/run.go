@@ -62,7 +62,7 @@ const (
 
 // open makes a message active.
 func (m *Manager) open(e *entry, fresh bool) {
-	s, err := m.Spool.Open(m.recordCtx, e.id)
+	s, err := m.look(m.recordCtx, e.id)
 	now := time.Now()
 	switch {
 	case err != nil:
@@ -248,12 +248,13 @@ func (r *run) commitIDs(accept []Accept, c Change) ([]string, error) {
 
 // unopened deals with a message that could not be opened.
 func (m *Manager) unopened(e *entry, err error) {
-	if corrupt, ok := asCorrupt(err); ok {
-		m.corrupt(corrupt)
+	if _, ok := asCorrupt(err); ok {
+		m.vanished(e.id)
 		m.drop(e)
 		return
 	}
 	if isNotFound(err) {
+		m.log().Warn("message has vanished from the spool", "id", e.id)
 		m.vanished(e.id)
 		m.drop(e)
 		return

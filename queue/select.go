@@ -104,7 +104,7 @@ func (m *Manager) QueueRun(ctx context.Context, r QueueRun) (n int, err error) {
 		m.mu.Unlock()
 	}
 	var all []selected
-	for e, found := range m.Spool.Entries(ctx) {
+	for e, found := range m.list(ctx) {
 		var means bool
 		if means, err = r.means(ctx, m, &e, found); err != nil {
 			break
@@ -139,7 +139,7 @@ func (r *QueueRun) means(ctx context.Context, m *Manager, e *Entry, found error)
 	case r.MatchStored == nil:
 		return true, nil
 	}
-	s, err := m.Spool.Open(ctx, e.ID)
+	s, err := m.look(ctx, e.ID)
 	switch {
 	case passable(err):
 		return false, nil

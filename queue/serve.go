@@ -48,10 +48,10 @@ func (m *Manager) Serve(ctx context.Context) error {
 	m.group.Go(m.sweep)
 	m.mu.Unlock()
 	m.loop(ctx)
+	m.drain() // first, so that nobody takes what is given up for a result
 	if ctx.Err() != nil {
 		m.cancel()
 	}
-	m.drain()
 	m.group.Wait()
 	m.settleRest()
 	close(m.done)

@@ -11,7 +11,7 @@ import (
 func (m *Manager) Entries(ctx context.Context) iter.Seq2[Entry, error] {
 	m.setup()
 	return func(yield func(Entry, error) bool) {
-		for e, err := range m.Spool.Entries(ctx) {
+		for e, err := range m.list(ctx) {
 			if err == nil && m.isActive(e.ID) {
 				e.Queue = "active"
 			}
@@ -26,7 +26,7 @@ func (m *Manager) Entries(ctx context.Context) iter.Seq2[Entry, error] {
 // the queue that it is in now.
 func (m *Manager) Open(ctx context.Context, id string) (*Stored, error) {
 	m.setup()
-	s, err := m.Spool.Open(ctx, id)
+	s, err := m.look(ctx, id)
 	if err == nil && m.isActive(id) {
 		s.Queue = "active"
 	}

@@ -514,25 +514,38 @@ func TestCancelActive(t *testing.T) {
 	}
 }
 
-// TestCancelAtShutdown does not wait for what will not come.
+// TestCancelAtShutdown is done by the shutdown, or does not wait for what will not
+// come.
 func TestCancelAtShutdown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := manager(&memspool.Spool{}, queue.DeliveryAgentFunc(func(ctx context.Context, d *mtakit.Delivery) []mtakit.Result {
-			<-ctx.Done()
-			return nil
-		}))
-		serve(t, m)
-		id := submit(t, m, queue.Submission{}, "a@example.net")
-		synctest.Wait()
-		failed := make(chan error)
-		go func() {
-			_, err := m.Cancel(context.Background(), id)
-			failed <- err
-		}()
-		synctest.Wait()
-		require.NoError(t, m.Close())
-		require.ErrorIs(t, <-failed, queue.ErrClosed)
+		for _, fails := range []bool{false, true} {
+			s := newSpool()
+			m := manager(s, queue.DeliveryAgentFunc(func(ctx context.Context, d *mtakit.Delivery) []mtakit.Result {
+				<-ctx.Done()
+				return nil
+			}))
+			serve(t, m)
+			id := submit(t, m, queue.Submission{}, "a@example.net")
+			synctest.Wait()
+			result := make(chan error)
+			go func() {
+				_, err := m.Cancel(context.Background(), id)
+				result <- err
+			}()
+			synctest.Wait()
+			if fails {
+				s.fail = func(int, []queue.Accept, []queue.Change) error { return errDisk }
+			}
+			require.NoError(t, m.Close())
+			if err := <-result; fails {
+				require.ErrorIs(t, err, queue.ErrClosed)
+				assert.NotNil(t, s.get(id))
+			} else {
+				require.NoError(t, err)
+				assert.Nil(t, s.get(id))
+			}
+		}
 	})
 }
 

@@ -1,10 +1,6 @@
 package queue
 
-import (
-	"context"
-
-	"github.com/mtakit/mtakit"
-)
+import "github.com/mtakit/mtakit"
 
 // watcher is who wants to know what becomes of a message, and what he was told.
 type watcher struct {
@@ -55,17 +51,21 @@ func (m *Manager) pass(s *Stored, mark *Mark) {
 	}
 	m.mu.Unlock()
 	if fresh {
-		w.results.Result(m.recordCtx, recipientStatus(s.ID, w.recipients[mark.Recipient], mark))
+		m.tellResult(w, mark)
 	}
 }
 
-// removed tells of the recipients that nothing was told of.
-func (w *watcher) removed(ctx context.Context) {
+func (m *Manager) tellResult(w *watcher, mark *Mark) {
+	defer m.survive("results")
+	w.results.Result(m.recordCtx, recipientStatus(w.id, w.recipients[mark.Recipient], mark))
+}
+
+// tellRemoved tells of the recipients that nothing was told of.
+func (m *Manager) tellRemoved(w *watcher) {
 	for i, told := range w.told {
-		if told {
-			continue
+		if !told {
+			mark := gone(i)
+			m.tellResult(w, &mark)
 		}
-		mark := gone(i)
-		w.results.Result(ctx, recipientStatus(w.id, w.recipients[i], &mark))
 	}
 }
