@@ -156,10 +156,6 @@ func (f SendersFunc) Ours(e *mtakit.Envelope) bool { return f(e) }
 // Postfix's. There is no transport_retry_time: an agent is a value that is
 // always there, and what is wrong with it shows in its results.
 type Limits struct {
-	// RecipientLimit is how many recipients of them are in work: in line or under
-	// delivery. A message with many is worked on in portions, and one with few
-	// need not wait for that. Zero means 20000.
-	RecipientLimit int
 	// Concurrency is how many deliveries run at a time (maxproc in master.cf);
 	// zero means 100.
 	Concurrency int
