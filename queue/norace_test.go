@@ -7,3 +7,6 @@ const listSize = 50_000
 
 // simulated is how many messages TestSixDays has.
 const simulated = 10_000
+
+// storms is how many seeds TestStorm has.
+const storms = 8
