@@ -47,7 +47,9 @@ Which messages are meant:
   -site DOMAIN        those for a domain; ".example.org" is all below it
   -older AGE          those that came that long ago: 90s, 30m, 4h, 5d
   -id PATTERN         those with such an ID
-  -in QUEUE           those in incoming, active, deferred or hold
+  -in QUEUE           those in incoming, active, deferred or hold; list and show
+                      also have maildrop, what the server has not taken yet, and
+                      list has corrupt, what was put aside
 
 A pattern is looked for anywhere, or compared with the whole when it has a "*"
 or "?" in it. "!" in front turns it round. All that is given must hold. list,
@@ -210,6 +212,9 @@ func (c *command) check() error {
 	}
 	if c.name == "shape" && (c.buckets < 2 || c.buckets > 30 || c.minutes < 1) {
 		return fmt.Errorf("%w: want 2 to 30 columns, and a minute at least", control.ErrUsage)
+	}
+	if looks := c.name == "list" || c.name == "show"; !looks && (c.Queue == "maildrop" || c.Queue == "corrupt") {
+		return fmt.Errorf("%w: mail in %s can only be listed and shown", control.ErrUsage, c.Queue)
 	}
 	return c.Selection.Check()
 }

@@ -99,7 +99,7 @@ func TestUsage(t *testing.T) {
 	t.Parallel()
 	for _, args := range []string{
 		"", "-nonsense list", "explode", "list -nonsense", "-queue a -socket b list", "list -queue a -socket b", "delete", "hold", "expire -v", "requeue -reason x ALL",
-		"delete ALL x", "delete -sender x ALL", "show", "list -in maildrop", "list -older soon", "list -older -1s", "list -older 5000000d", "list -sender !",
+		"delete ALL x", "delete -sender x ALL", "show", "list -in outgoing", "delete -in maildrop", "check -in corrupt", "list -older soon", "list -older -1s", "list -older 5000000d", "list -sender !",
 		"shape -b 1", "shape -t 0", "delete -", "show -json",
 	} {
 		code, stdout, stderr := mqueue(t, "", strings.Fields(args)...)
@@ -229,6 +229,70 @@ func contains(list []int, n int) bool {
 	return false
 }
 
+// TestMaildrop has mail that no server has taken yet: it can be seen, and no more.
+func TestMaildrop(t *testing.T) {
+	t.Parallel()
+	dir, ids := spoolOf(t, letter{sender: "a@example.org", to: []string{"b@example.net"}})
+	drop := filepath.Join(dir, "maildrop")
+	require.NoError(t, os.MkdirAll(drop, 0o700))
+	for name, text := range map[string]string{
+		"good": "version: 1\nlength: 20\nsender: alice@example.org\nrecipient: bob@example.net\n\nSubject: hello\n\nHi.\n", "empty": "",
+		"foreign": "Lorem ipsum\n\n", "long": strings.Repeat("x", 1<<20), "tmp.x": "half", ".x": "half",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(drop, name), []byte(text), 0o600))
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(drop, "folder"), 0o700))
+	require.NoError(t, os.Symlink("good", filepath.Join(drop, "link")))
+	require.NoError(t, syscall.Mkfifo(filepath.Join(drop, "fifo"), 0o600))
+
+	listed := func(args ...string) map[string]control.Message {
+		code, stdout, stderr := mqueue(t, "", append([]string{"-queue", dir, "list", "-json"}, args...)...)
+		require.Equal(t, exitDone, code, stderr)
+		seen := map[string]control.Message{}
+		for d := json.NewDecoder(strings.NewReader(stdout)); d.More(); {
+			var m control.Message
+			require.NoError(t, d.Decode(&m))
+			seen[m.ID] = m
+		}
+		return seen
+	}
+	all := listed("-in", "maildrop")
+	assert.Len(t, all, 6)
+	assert.Equal(t, []any{"maildrop", "alice@example.org", int64(20), []control.Recipient{{Address: "bob@example.net"}}, ""},
+		[]any{all["good"].Queue, all["good"].Sender, all["good"].Size, all["good"].Recipients, all["good"].Reason})
+	for _, name := range []string{"empty", "foreign", "long", "link", "fifo"} {
+		assert.Contains(t, all[name].Reason, "not a submission", name)
+	}
+	assert.Len(t, listed(), 7)
+	assert.Len(t, listed("good"), 1)
+	assert.Len(t, listed("good", ids[0]), 2)
+	assert.Len(t, listed("-sender", "alice"), 1)
+	assert.Len(t, listed("-recipient", "bob"), 1)
+	assert.Empty(t, listed("-in", "corrupt"))
+
+	_, stdout, _ := mqueue(t, "", "-queue", dir, "list")
+	assert.Contains(t, stdout, "bob@example.net")
+	assert.Contains(t, stdout, "in 7 Requests.")
+	_, stdout, _ = mqueue(t, "", "-queue", dir, "show", "good")
+	assert.Contains(t, stdout, "Recipient:    <bob@example.net> pending\n")
+	assert.True(t, strings.HasSuffix(stdout, "\n\nSubject: hello\n\nHi.\n"), stdout)
+	code, _, stderr := mqueue(t, "", "-queue", dir, "delete", "good")
+	assert.Equal(t, exitSome, code)
+	assert.Contains(t, stderr, "good waits in the maildrop until the server takes it")
+	for _, name := range []string{"foreign", "fifo"} {
+		code, _, stderr = mqueue(t, "", "-queue", dir, "show", name)
+		assert.Equal(t, exitSome, code)
+		assert.Contains(t, stderr, "not a submission", name)
+	}
+	for _, name := range []string{"../queue/maildrop/good", "tmp.x", "folder", ".."} {
+		_, _, stderr = mqueue(t, "", "-queue", dir, "show", name)
+		assert.Contains(t, stderr, "no such message", name)
+	}
+	code, stdout, stderr = mqueue(t, "", "-queue", dir, "delete", "ALL")
+	assert.Equal(t, []any{exitDone, "deleted 1 of 1 message, for the server's next start\n", ""}, []any{code, stdout, stderr})
+	assert.FileExists(t, filepath.Join(drop, "good"))
+}
+
 // TestInUse has a spool that somebody works on: it can be looked at.
 func TestInUse(t *testing.T) {
 	t.Parallel()
@@ -267,6 +331,12 @@ func TestDamage(t *testing.T) {
 	code, stdout, _ = mqueue(t, "", "-queue", dir, "check")
 	assert.Equal(t, exitDone, code)
 	assert.Contains(t, stdout, "1 message good, 0 damaged\ncorrupt/"+ids[0])
+	code, stdout, _ = mqueue(t, "", "-queue", dir, "list", "-in", "corrupt")
+	assert.Equal(t, exitDone, code)
+	assert.Contains(t, stdout, ids[0])
+	assert.Contains(t, stdout, "checksum")
+	_, stdout, _ = mqueue(t, "", "-queue", dir, "list")
+	assert.NotContains(t, stdout, ids[0])
 }
 
 // TestDamagedJournal has one whose bytes were changed in the journal.

@@ -56,7 +56,7 @@ func (c *command) open(changes bool) (q spool, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &control.Local{Queue: control.AtRest{Spool: s}, Checker: s, Corrupt: filepath.Join(dir, "corrupt")},
+	return &control.Local{Queue: control.AtRest{Spool: s}, Checker: s, Corrupt: filepath.Join(dir, "corrupt"), Maildrop: filepath.Join(dir, "maildrop")},
 		func() { _ = s.Close() }, nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -26,7 +27,7 @@ func (t *tool) show(ctx context.Context, terminal bool) error {
 			fmt.Fprintln(t.out)
 		}
 		d, text, err := t.spool.Show(ctx, id)
-		if err != nil && !control.OfOne(err) {
+		if err != nil && !control.OfOne(err) && !errors.Is(err, control.ErrUnsupported) {
 			return err
 		}
 		if err != nil {

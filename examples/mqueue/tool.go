@@ -106,12 +106,14 @@ var did = map[control.Operation]string{
 }
 
 // passes says that a message is not meant though the selection has it, and was not
-// called by its ID: one on hold by flush, one that waits by release. One that is
+// called by its ID: one in the maildrop, one on hold by flush, one that waits by release. One that is
 // active may have been told to hold.
 func (t *tool) passes(op control.Operation, m *control.Message) bool {
 	switch {
 	case slices.Contains(t.IDs, m.ID):
 		return false
+	case m.Queue == "maildrop":
+		return true
 	case op == control.Flush:
 		return m.Queue == "hold"
 	}

@@ -145,7 +145,7 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 
 	// Looking at the queue and changing it.
 	s.control = &control.Server{
-		Local:     control.Local{Queue: s.manager, Checker: s.spool, Corrupt: filepath.Join(s.dir, "queue", "corrupt")},
+		Local:     control.Local{Queue: s.manager, Checker: s.spool, Corrupt: s.maildrop.Corrupt, Maildrop: s.maildrop.Dir},
 		Submitter: s.maildrop, Verifier: &destinies{trivial: trivial, cleanup: cleanup, manager: s.manager},
 		MaySubmit: t.submitters, MayList: t.listers, MayFlush: t.flushers, Logger: s.logger,
 	}

@@ -33,12 +33,13 @@ func (o *options) list(ctx context.Context, out io.Writer) error {
 	if f, ok := errors.AsType[*failure](err); !ok || f.code != exitUnavailable {
 		return err
 	}
-	spool, restErr := filespool.Open(filepath.Join(o.dir, "queue"), filespool.Options{ReadOnly: true})
+	dir := filepath.Join(o.dir, "queue")
+	spool, restErr := filespool.Open(dir, filespool.Options{ReadOnly: true})
 	if restErr != nil {
 		return err
 	}
 	defer spool.Close()
-	local := &control.Local{Queue: control.AtRest{Spool: spool}}
+	local := &control.Local{Queue: control.AtRest{Spool: spool}, Maildrop: filepath.Join(dir, "maildrop")}
 	return told(write(out, local.List(ctx, control.Query{})))
 }
 

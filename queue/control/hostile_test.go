@@ -136,7 +136,7 @@ func TestGarbage(t *testing.T) {
 		status     int
 	}{
 		{"list", ``, 400}, {"list", `{`, 400}, {"list", `[]`, 400}, {"list", `{} {}`, 400}, {"list", `{"sendr":"x"}`, 400},
-		{"list", `{"queue":"corrupt"}`, 400}, {"list", `{"older":-1}`, 400}, {"list", `{"sender":"!"}`, 400},
+		{"list", `{"queue":"outgoing"}`, 400}, {"list", `{"older":-1}`, 400}, {"list", `{"sender":"!"}`, 400},
 		{"list", `{"sender":"` + strings.Repeat("x", 2<<20) + `"}`, 400},
 		{"list", strings.Repeat("[", 100000), 400},
 		{"do/hold", `{}`, 400}, {"do/hold", string(tooMany), 400}, {"do/explode", `{"ids":["M1"]}`, 200},

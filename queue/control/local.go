@@ -73,20 +73,55 @@ type Local struct {
 	Queue   Queue   // Required.
 	Checker Checker // nil means that Check is ErrUnsupported
 	Corrupt string  // the directory for damaged messages, each with NAME.reason beside it; "" means none
+	// Maildrop is the directory of a queue.Maildrop. What waits there is listed and
+	// shown too, under the names of the files; nothing else can be done with it. ""
+	// means none.
+	Maildrop string
 }
 
 // List yields the messages that are meant, in any order. A message that is
 // damaged, or was asked for by its ID and is not there, is yielded as a
 // *queue.CorruptError or queue.ErrNotFound, and the iteration goes on. Any other
 // error ends it.
+//
+// What was put aside in Corrupt is yielded only when the queue "corrupt" is asked
+// for.
 func (l *Local) List(ctx context.Context, q Query) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		if err := q.Check(); err != nil {
 			yield(Message{}, err)
 			return
 		}
+		switch q.Queue {
+		case inMaildrop:
+			l.listDropped(ctx, &q, yield)
+		case inCorrupt:
+			l.listCorrupt(ctx, &q, yield)
+		case "":
+			// First: what the server takes meanwhile is seen twice rather than never.
+			if q.exact() || l.listDropped(ctx, &q, yield) {
+				l.listStored(ctx, q, true)(yield)
+			}
+		default:
+			l.listStored(ctx, q, false)(yield)
+		}
+	}
+}
+
+// listStored yields what the spool has and is meant. Of what it does not have, drops
+// says that it is looked for in the maildrop.
+func (l *Local) listStored(ctx context.Context, q Query, drops bool) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
 		now := time.Now()
 		for e, err := range l.entries(ctx, &q.Selection) {
+			if drops && errors.Is(err, queue.ErrNotFound) {
+				if m, ok := l.findDropped(e.ID, &q, now); ok {
+					if !yield(m, nil) {
+						return
+					}
+					continue
+				}
+			}
 			if err != nil {
 				if !yield(Message{ID: e.ID}, err) {
 					return
@@ -168,6 +203,15 @@ func (l *Local) message(ctx context.Context, q *Query, e *queue.Entry) (m Messag
 // bytes, for the caller to close.
 func (l *Local) Show(ctx context.Context, id string) (Details, io.ReadCloser, error) {
 	s, err := l.Queue.Open(ctx, id)
+	if errors.Is(err, queue.ErrNotFound) {
+		d, text, dropErr := l.showDropped(id)
+		if dropErr == nil {
+			return d, text, nil
+		}
+		if err = l.elsewhere(id, err); errors.Is(dropErr, queue.ErrSubmission) {
+			err = fmt.Errorf("%w: %s in the maildrop: %w", ErrUnsupported, id, dropErr)
+		}
+	}
 	if err != nil {
 		return Details{}, nil, err
 	}
@@ -175,7 +219,7 @@ func (l *Local) Show(ctx context.Context, id string) (Details, io.ReadCloser, er
 	if err != nil {
 		return Details{}, nil, err
 	}
-	return details(s), text, nil
+	return details(s, s.Message.Size()), text, nil
 }
 
 // together is how many messages are changed at a time: a spool can make the
@@ -216,6 +260,9 @@ func (l *Local) patiently(ctx context.Context, op Operation, id, reason string) 
 		err := ctx.Err()
 		if err == nil {
 			err = l.do(ctx, op, id, reason)
+		}
+		if errors.Is(err, queue.ErrNotFound) {
+			err = l.elsewhere(id, err)
 		}
 		if !errors.Is(err, queue.ErrBusy) || time.Now().After(until) {
 			return err
@@ -274,8 +321,12 @@ func (l *Local) Check(ctx context.Context, q Query) iter.Seq2[string, error] {
 			yield("", fmt.Errorf("%w: this spool has no checksums", ErrUnsupported))
 			return
 		}
+		if err := q.Selection.Check(); err != nil {
+			yield("", err)
+			return
+		}
 		q.Brief, q.Receipts = true, true
-		for m, err := range l.List(ctx, q) {
+		for m, err := range l.listStored(ctx, q, false) {
 			corrupt, ok := errors.AsType[*queue.CorruptError](err)
 			switch {
 			case ok:

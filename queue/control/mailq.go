@@ -58,7 +58,7 @@ func (q *Mailq) Add(m *Message) error {
 	}
 	fmt.Fprintf(q.W, q.form.first, Printable(m.ID)+mark(m), m.Size, arrival, Printable(cmp.Or(m.Sender, "MAILER-DAEMON")))
 	last := ""
-	if m.Queue == "hold" {
+	if m.Queue == "hold" || len(m.Recipients) == 0 {
 		last = m.Reason
 		q.reason(last)
 	}

@@ -13,7 +13,7 @@ import (
 // texts are what others have said: they may hold anything.
 type Message struct {
 	ID         string      `json:"id"`
-	Queue      string      `json:"queue"`                // "incoming", "active", "deferred", "hold"
+	Queue      string      `json:"queue"`                // "incoming", "active", "deferred", "hold", "maildrop", "corrupt"
 	Sender     string      `json:"sender"`               // "" is the null sender
 	Recipients []Recipient `json:"recipients,omitempty"` // that are not finished; nil in a brief listing
 	Domains    []string    `json:"domains"`              // of these, in lower case, each once
@@ -22,7 +22,7 @@ type Message struct {
 	Arrival    time.Time   `json:"arrival"`
 	Next       time.Time   `json:"next,omitzero"` // attempt; zero means at once
 	Attempts   int         `json:"attempts"`      // started
-	Reason     string      `json:"reason"`        // why it is held, or why the first recipient waits; "" means that nothing is known
+	Reason     string      `json:"reason"`        // why it is held, why the first recipient waits, why it was put aside, or why it is no mail; "" means that nothing is known
 	Priority   int         `json:"priority,omitempty"`
 	Panics     int         `json:"panics,omitempty"`
 	Expire     bool        `json:"expire,omitempty"`  // it will be given up
@@ -110,11 +110,12 @@ type Destiny struct {
 	Reason   string   `json:"reason,omitempty"`
 }
 
-func details(s *queue.Stored) Details {
+// details are those of a message whose text has so many bytes.
+func details(s *queue.Stored, length int64) Details {
 	e := s.Envelope
 	key, _, _ := strings.Cut(s.Key, " ") // behind it the manager notes what it was for
 	d := Details{
-		Message: full(brief(&s.Entry), s), Length: s.Message.Size(),
+		Message: full(brief(&s.Entry), s), Length: length,
 		NotBefore: e.NotBefore.UTC(), Filter: e.Filter, EnvelopeID: e.Options.EnvelopeID, Return: string(e.Options.Return),
 		Body: string(e.Options.Body), UTF8: e.Options.UTF8, Key: key, Warned: s.Warned,
 		HELO: e.Client.HELO, Protocol: e.Client.Protocol, Login: e.Client.Login, Attrs: e.Attrs,

@@ -22,7 +22,7 @@ type Selection struct {
 	Recipient string        `json:"recipient,omitempty"` // pattern of a recipient that is not finished; "" means any
 	Site      string        `json:"site,omitempty"`      // domain of one, ".example.org" for all below it, or a pattern with "*" or "?"; "" means any
 	Older     time.Duration `json:"older,omitempty"`     // age at least; zero means any
-	Queue     string        `json:"queue,omitempty"`     // "incoming", "active", "deferred", "hold"; "" means any
+	Queue     string        `json:"queue,omitempty"`     // "incoming", "active", "deferred", "hold", "maildrop", "corrupt"; "" means any but the last
 }
 
 // All reports whether nothing is asked of a message.
@@ -38,9 +38,9 @@ func (s *Selection) exact() bool {
 // Check returns an error for what can mean no message.
 func (s *Selection) Check() error {
 	switch s.Queue {
-	case "", "incoming", "active", "deferred", "hold":
+	case "", "incoming", "active", "deferred", "hold", inMaildrop, inCorrupt:
 	default:
-		return fmt.Errorf("%w: no queue %q: want incoming, active, deferred or hold", ErrUsage, s.Queue)
+		return fmt.Errorf("%w: no queue %q: want incoming, active, deferred, hold, maildrop or corrupt", ErrUsage, s.Queue)
 	}
 	if s.Older < 0 {
 		return fmt.Errorf("%w: age %s", ErrUsage, s.Older)
