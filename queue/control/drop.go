@@ -167,6 +167,9 @@ func (l *Local) showDropped(id string) (d Details, text io.ReadCloser, err error
 		return d, nil, err
 	}
 	defer root.Close()
+	if info, err := root.Lstat(id); err == nil && info.IsDir() {
+		return d, nil, queue.ErrNotFound
+	}
 	f, err := openDropped(root, id)
 	if err != nil {
 		return d, nil, err
