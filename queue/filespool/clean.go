@@ -173,6 +173,9 @@ func (s *Spool) moveOut(all []*move) (err error) {
 		if err != nil {
 			failed = fmt.Errorf("message %s: %w", m.id, err)
 		}
+		if full(err) {
+			return failed // what room there is, is for what must be recorded
+		}
 	}
 	if len(moves) == 0 {
 		return failed
@@ -246,7 +249,7 @@ func (m *move) fold(e *encoder) {
 func (s *Spool) writeEnd(m *move) (ok bool, err error) {
 	f, dir, err := s.openFile(m.id, os.O_RDWR)
 	if errors.Is(err, queue.ErrNotFound) {
-		if s.index.knows(m.id) {
+		if s.index.tracks(m.id) {
 			s.Logger.Error("the file of a message is missing", "id", m.id)
 			return false, s.forgetMessage(m.id)
 		}
@@ -366,47 +369,49 @@ func (x *index) lose(id string) {
 }
 
 // nameMoves gives the files their names and makes these durable. What lies in
-// another folder already keeps its old name until the record is written. A name
-// whose sync fails is not to be trusted either: the file gets a new one.
-func (s *Spool) nameMoves(moves []*move) (err error) {
-	defer func() {
-		if err != nil {
-			for _, m := range moves {
-				s.index.lose(m.id)
-			}
-		}
-	}()
+// another folder already keeps its old name until the record is written. When a
+// folder cannot be synced its names are not to be trusted: the files get new ones.
+func (s *Spool) nameMoves(moves []*move) error {
 	epochs := map[*directory]int64{}
 	for _, m := range moves {
 		if m.fresh || m.dir != m.to {
 			epochs[m.to] = m.to.Epoch()
 		}
 	}
+	var failed error
 	for _, m := range moves {
-		var err error
-		switch final := m.to.file(m.id); {
-		case m.fresh:
-			if s.index.file(m.id) {
-				err = s.FS.Replace(m.name, final)
-			} else {
-				err = s.remove(m.name)
-			}
-		case m.dir != m.to:
-			if err = s.remove(final); err == nil {
-				err = s.FS.Link(m.name, final)
-			}
-			if _, found, _ := s.index.get(m.id); !found {
-				err = nil // it was removed meanwhile, and its name with it
-			}
-		}
-		if err != nil {
-			return err
+		if failed = s.nameMove(m); failed != nil {
+			break
 		}
 	}
-	for d, epoch := range epochs {
+	for d, epoch := range epochs { // also when one failed: the next try relies on the others
 		if err := d.sync(epoch); err != nil {
+			for _, m := range moves {
+				s.index.lose(m.id)
+			}
 			return fmt.Errorf("sync %s: %w", d.path, err)
 		}
+	}
+	return failed
+}
+
+func (s *Spool) nameMove(m *move) error {
+	final := m.to.file(m.id)
+	switch {
+	case m.fresh:
+		if s.index.file(m.id) {
+			return s.FS.Replace(m.name, final)
+		}
+		return s.remove(m.name)
+	case m.dir != m.to:
+		err := s.remove(final)
+		if err == nil {
+			err = s.FS.Link(m.name, final)
+		}
+		if !s.index.tracks(m.id) {
+			return nil // it was removed meanwhile, and its name with it
+		}
+		return err
 	}
 	return nil
 }

@@ -133,16 +133,6 @@ func TestSegmentUsedAgain(t *testing.T) {
 	}
 }
 
-// TestReserve offers a segment that was cut off at a start: it is too short to be
-// what is kept back for a full disk.
-func TestReserve(t *testing.T) {
-	t.Parallel()
-	var s spares
-	require.False(t, s.offer(3000, 16<<20))
-	require.True(t, s.offer(reserved, 16<<20))
-	require.True(t, s.offer(3000, 3000))
-}
-
 // TestNameTakenDuringSync takes a name away while somebody else's sync of the
 // folder is under way: that one does not count.
 func TestNameTakenDuringSync(t *testing.T) {

@@ -344,12 +344,11 @@ func (s *spares) take(size int64, keep int) string {
 	return ""
 }
 
-// offer reports whether one more of this size is of use. One that is smaller
-// than what is kept back would only look like it.
+// offer reports whether one more of this size is of use.
 func (s *spares) offer(size, wanted int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.files) == 0 && size >= min(reserved, wanted) || size == wanted && len(s.files) < mostSpares
+	return len(s.files) == 0 || size == wanted && len(s.files) < mostSpares
 }
 
 func (s *spares) put(name string, size int64) {
