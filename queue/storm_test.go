@@ -408,9 +408,7 @@ func (s *storm) operate(ctx context.Context) {
 	case n < 12:
 		s.removed(name, s.m.Remove(ctx, id))
 	case n < 13:
-		short, cancel := context.WithTimeout(ctx, time.Hour) // or it would wait for a disk that is gone
-		defer cancel()
-		r, err := s.m.Cancel(short, id)
+		r, err := s.m.Cancel(ctx, id)
 		s.removed(name, err)
 		if err == nil && !r.Over() {
 			s.mu.Lock()
@@ -473,24 +471,29 @@ func (s *storm) live(t *testing.T, during func(m *queue.Manager)) {
 
 // blow has people send and operate for some hours.
 func (s *storm) blow(*queue.Manager) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	var group sync.WaitGroup
 	for range 3 {
 		group.Go(func() {
 			for range 12 {
-				s.send(ctx)
+				patiently(s.send)
 				s.pause(10 * time.Minute)
 			}
 		})
 		group.Go(func() {
 			for range 80 {
-				s.operate(ctx)
+				patiently(s.operate)
 				s.pause(2 * time.Minute)
 			}
 		})
 	}
 	group.Wait()
+}
+
+// patiently does something, but does not wait for ever for a disk that is gone.
+func patiently(do func(ctx context.Context)) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	do(ctx)
 }
 
 // settle lets everything come to its end, with nothing that goes wrong.
