@@ -168,7 +168,7 @@ func (m *Manager) leave(v *delivery, site *mtakit.Result, fell bool) {
 		m.line.remember(d)
 	}
 	m.line.leave(d)
-	m.forget(d)
+	d.forget()
 	m.pump()
 }
 

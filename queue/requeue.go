@@ -109,7 +109,7 @@ func (m *Manager) discard(accept []Accept) {
 	}
 }
 
-// left is said of the old message when the new one is there.
+// requeuedAs is why the old message is removed.
 func requeuedAs(ids []string, anew []Accept) string {
 	if len(anew) == 0 {
 		return "thrown away by the filter"

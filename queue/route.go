@@ -146,8 +146,3 @@ func (m *Manager) transport(name string) *transport {
 	}
 	return t
 }
-
-// forget drops a destination of which there is nothing to remember. Under mu.
-func (m *Manager) forget(d *destination) {
-	d.forget()
-}
