@@ -188,6 +188,18 @@ func (d *Disk) Open(name string, flag int) (File, error) {
 	return &file{disk: d, node: n, name: name, lost: n.lost}, nil
 }
 
+// ReadStart reads the beginning of a file.
+func (d *Disk) ReadStart(name string, b []byte) (n int, whole bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, _, node, err := d.lookup("open", name)
+	if err != nil {
+		return 0, false, err
+	}
+	n = copy(b, node.data)
+	return n, n < len(b), nil
+}
+
 // Link gives a file a second name.
 func (d *Disk) Link(name, second string) error {
 	d.mu.Lock()

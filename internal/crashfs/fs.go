@@ -8,6 +8,9 @@ type FS interface {
 	// Open opens a file with the os.O_ flags; a new one can be read by its
 	// owner only.
 	Open(name string, flag int) (File, error)
+	// ReadStart reads the beginning of a file into b, and is whole when that is
+	// all of it.
+	ReadStart(name string, b []byte) (n int, whole bool, err error)
 	// Mkdir makes a directory; its parent exists.
 	Mkdir(name string) error
 	// Link gives a file a second name.

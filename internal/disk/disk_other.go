@@ -3,6 +3,8 @@
 package disk
 
 import (
+	"errors"
+	"io"
 	"io/fs"
 	"os"
 )
@@ -10,6 +12,21 @@ import (
 // Open is os.OpenFile.
 func Open(name string, flag int, perm fs.FileMode) (*os.File, error) {
 	return os.OpenFile(name, flag, perm)
+}
+
+// ReadStart reads the beginning of a file into b, and is whole when that is all
+// of it.
+func ReadStart(name string, b []byte) (n int, whole bool, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return 0, false, err
+	}
+	defer f.Close()
+	n, err = io.ReadFull(f, b)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return n, true, nil
+	}
+	return n, false, err
 }
 
 // Move renames a file and fails with fs.ErrExist when there is one of that name

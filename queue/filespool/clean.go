@@ -16,7 +16,7 @@ import (
 
 // mostTracked is how many messages the journal may hold, however small they are:
 // what is known of each takes memory.
-const mostTracked = 100_000
+const mostTracked = 50_000
 
 // mostSegments is how many files the journal may have, however short they are:
 // each process begins a new one, and each is an open file.

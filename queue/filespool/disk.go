@@ -32,6 +32,10 @@ func (osDisk) Open(name string, flag int) (crashfs.File, error) {
 	return diskFile{f}, nil
 }
 
+func (osDisk) ReadStart(name string, b []byte) (n int, whole bool, err error) {
+	return disk.ReadStart(name, b)
+}
+
 func (osDisk) Mkdir(name string) error { return os.Mkdir(name, 0o700) }
 
 func (osDisk) Link(name, second string) error { return os.Link(name, second) }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"sync"
 	"syscall"
 
 	"github.com/mtakit/mtakit"
@@ -28,35 +29,117 @@ func (s *Spool) Entries(ctx context.Context) iter.Seq2[queue.Entry, error] {
 			return
 		}
 		defer done()
-		ids, err := s.list()
-		if err != nil {
-			yield(queue.Entry{}, fmt.Errorf("filespool: %w", err))
-			return
-		}
-		var missed error
 		for _, found := range s.takeFound() {
 			if !yield(queue.Entry{}, found) {
 				return
 			}
 		}
-		for id := range ids.all() {
-			if err := ctx.Err(); err != nil {
-				yield(queue.Entry{}, err)
-				return
-			}
-			e, err := s.entry(id)
+		lists, err := s.list()
+		if err != nil {
+			yield(queue.Entry{}, fmt.Errorf("filespool: %w", err))
+			return
+		}
+		var missed error
+		for got := range s.readAll(ctx, lists) {
 			switch {
-			case errors.Is(err, queue.ErrNotFound):
-			case passing(err):
-				missed = err
-			case !yield(e, err):
+			case errors.Is(got.err, queue.ErrNotFound):
+			case passing(got.err):
+				missed = got.err
+			case !yield(got.entry, got.err):
 				return
 			}
 		}
-		if missed != nil {
+		if err := ctx.Err(); err != nil {
+			yield(queue.Entry{}, err)
+		} else if missed != nil {
 			yield(queue.Entry{}, fmt.Errorf("filespool: at least one message: %w", missed))
 		}
 	}
+}
+
+// read is an entry, or why there is none.
+type read struct {
+	entry queue.Entry
+	err   error
+}
+
+// readAll reads the messages of some lists, several at a time when they are many.
+func (s *Spool) readAll(ctx context.Context, lists []*idList) iter.Seq[read] {
+	return func(yield func(read) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		work, results := make(chan chunk), make(chan []read, readers)
+		var group sync.WaitGroup
+		defer group.Wait()
+		defer cancel()
+		group.Go(func() {
+			defer close(work)
+			for _, l := range lists {
+				for _, b := range l.chunks {
+					select {
+					case work <- chunk{l.dir, b}:
+					case <-ctx.Done():
+						return
+					}
+				}
+			}
+		})
+		var busy sync.WaitGroup
+		for range readers {
+			busy.Go(func() { s.readChunks(ctx, work, results) })
+		}
+		group.Go(func() {
+			busy.Wait()
+			close(results)
+		})
+		for some := range results {
+			for _, r := range some {
+				if ctx.Err() != nil || !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// readers is how many messages are read at a time: the disk, and two or more
+// processors, have something to do.
+const readers = 4
+
+func (s *Spool) readChunks(ctx context.Context, work <-chan chunk, results chan<- []read) {
+	buffer := make([]byte, firstRead)
+	for c := range work {
+		some := make([]read, 0, bytes.Count(c.ids, newline))
+		for id := range c.all() {
+			if ctx.Err() != nil {
+				return
+			}
+			e, err := s.entryIn(c.dir, id, buffer)
+			some = append(some, read{e, err})
+		}
+		select {
+		case results <- some:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// entryIn reads a message of which it is known where its file lies; nil means
+// that it is not.
+func (s *Spool) entryIn(d *directory, id string, buffer []byte) (queue.Entry, error) {
+	if d == nil || s.index.knows(id) {
+		return s.entry(id)
+	}
+	n, whole, err := s.FS.ReadStart(d.file(id), buffer)
+	if err != nil || !whole {
+		return s.entry(id)
+	}
+	im, err := parseImage(buffer[:n], -1)
+	if err != nil || im.end < im.size || s.index.knows(id) {
+		return s.entry(id) // which knows what to do about it
+	}
+	return im.entry(id), nil
 }
 
 // passing tells whether an error says nothing of the file.
@@ -69,14 +152,34 @@ func passing(err error) bool {
 	return false
 }
 
-// idList is a list of IDs, one behind the other: there may be a million.
-type idList struct{ b []byte }
+// idList is a list of IDs in pieces: there may be a million.
+type idList struct {
+	dir    *directory // where they lie; nil means that the journal tells
+	chunks [][]byte
+}
 
-func (l *idList) add(id string) { l.b = append(append(l.b, id...), '\n') }
+// chunk is a piece of a list, each ID with a line end behind it.
+type chunk struct {
+	dir *directory
+	ids []byte
+}
 
-func (l *idList) all() iter.Seq[string] {
+const chunkSize = 8 << 10
+
+var newline = []byte{'\n'}
+
+func (l *idList) add(id string) {
+	last := len(l.chunks) - 1
+	if last < 0 || len(l.chunks[last])+len(id) >= chunkSize {
+		l.chunks = append(l.chunks, make([]byte, 0, chunkSize))
+		last++
+	}
+	l.chunks[last] = append(append(l.chunks[last], id...), '\n')
+}
+
+func (c chunk) all() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for b := l.b; len(b) > 0; {
+		for b := c.ids; len(b) > 0; {
 			i := bytes.IndexByte(b, '\n')
 			if !yield(string(b[:i])) {
 				return
@@ -88,16 +191,18 @@ func (l *idList) all() iter.Seq[string] {
 
 // list returns the IDs of all messages at one moment, each once: nothing moves
 // between journal and files meanwhile.
-func (s *Spool) list() (*idList, error) {
+func (s *Spool) list() ([]*idList, error) {
 	s.moving.Lock()
 	defer s.moving.Unlock()
-	l := new(idList)
+	journal := new(idList)
 	known := map[string]bool{}
 	for _, id := range s.index.ids() {
 		known[id] = true
-		l.add(id)
+		journal.add(id)
 	}
+	lists := []*idList{journal}
 	for _, d := range [...]*directory{s.active, s.hold, s.deferred} {
+		l := &idList{dir: d}
 		err := s.FS.List(d.path, func(name string) {
 			switch {
 			case !validID(name):
@@ -112,8 +217,9 @@ func (s *Spool) list() (*idList, error) {
 		if err != nil {
 			return nil, err
 		}
+		lists = append(lists, l)
 	}
-	return l, nil
+	return lists, nil
 }
 
 func (s *Spool) entry(id string) (queue.Entry, error) {

@@ -96,9 +96,7 @@ func (x *index) apply(p *part, seg *segment, at int64) *recorded {
 		t.changes = append(t.changes, rec)
 		return rec
 	case partGone:
-		// Of a message of an earlier process nobody knows whether it was just
-		// about to get a file.
-		if t == nil || t.seg == nil || t.filed || x.replaying {
+		if t == nil || t.seg == nil || t.filed || x.replaying && t.seg == x.oldest(seg) {
 			x.leaving[p.id] = true
 		}
 		x.untrack(t)
@@ -106,6 +104,15 @@ func (x *index) apply(p *part, seg *segment, at int64) *recorded {
 		x.moved(t, p, seg)
 	}
 	return nil
+}
+
+// oldest returns the segment of which messages may have been about to get files
+// when an earlier process ended: the oldest one. Under mu, while seg is replayed.
+func (x *index) oldest(seg *segment) *segment {
+	if len(x.segments) > 0 {
+		return x.segments[0]
+	}
+	return seg
 }
 
 // moved notes that a message has a file that tells everything up to a place.

@@ -44,6 +44,15 @@ func (w *watched) Open(name string, flag int) (crashfs.File, error) {
 	return w.FS.Open(name, flag)
 }
 
+func (w *watched) ReadStart(name string, b []byte) (int, bool, error) {
+	if w.opening != nil {
+		if err := w.opening(name, os.O_RDONLY); err != nil {
+			return 0, false, err
+		}
+	}
+	return w.FS.ReadStart(name, b)
+}
+
 func listed(t testing.TB, s *Spool) (ids []string) {
 	for e, err := range s.Entries(t.Context()) {
 		require.NoError(t, err)

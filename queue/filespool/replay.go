@@ -278,12 +278,14 @@ func (s *Spool) reconcile() error {
 		return err
 	}
 	for _, id := range s.index.ids() {
-		if t, found, _ := s.index.get(id); found && t.seg != nil {
-			if err := s.unlink(id, nil); err != nil {
-				return err
-			}
-		}
 		s.ids.seen(id)
+		t, found, _ := s.index.get(id)
+		if !found || t.seg == nil || t.seg != s.index.first() {
+			continue
+		}
+		if err := s.unlink(id, nil); err != nil {
+			return err
+		}
 	}
 	return nil
 }
