@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtakit/mtakit/internal/crashfs"
@@ -83,7 +84,45 @@ func (s *Spool) dirty() bool {
 	if len(x.segments) < 2 {
 		return false
 	}
-	return len(x.segments[0].live) < few || x.size > s.Journal || len(x.tracked) > mostTracked || len(x.segments) > mostSegments
+	size, tracked := s.Journal, mostTracked
+	if s.quiet.now.Load() {
+		size, tracked = size/8, tracked/8
+	}
+	return len(x.segments[0].live) < few || x.size > size || len(x.tracked) > tracked || len(x.segments) > mostSegments
+}
+
+// quiet finds out when nobody has committed anything for a while: then the
+// journal is emptied further, so that there is room in it when mail comes again.
+type quiet struct {
+	now   atomic.Bool
+	last  atomic.Int64 // the last commit, in nanoseconds since 1970
+	timed atomic.Bool  // somebody will look
+}
+
+// quietAfter is how long nothing must have happened.
+const quietAfter = 5 * time.Second
+
+// busyNow notes that something was committed.
+func (s *Spool) busyNow() {
+	q := &s.quiet
+	q.now.Store(false)
+	q.last.Store(time.Now().UnixNano())
+	if !s.inline && q.timed.CompareAndSwap(false, true) {
+		time.AfterFunc(quietAfter, s.calm)
+	}
+}
+
+// calm is called by the timer.
+func (s *Spool) calm() {
+	q := &s.quiet
+	since := time.Since(time.Unix(0, q.last.Load()))
+	if since < quietAfter && since >= 0 {
+		time.AfterFunc(quietAfter-since, s.calm)
+		return
+	}
+	q.now.Store(true)
+	q.timed.Store(false)
+	s.tidyUp()
 }
 
 // clean empties segments for as long as that is worth it.

@@ -37,6 +37,7 @@ func (s *Spool) Commit(ctx context.Context, accept []queue.Accept, changes []que
 	for _, d := range drafts {
 		d.end(err == nil)
 	}
+	s.busyNow()
 	s.tidyUp()
 	switch {
 	case err == nil:

@@ -99,6 +99,7 @@ type Spool struct {
 	journal journal
 	index   index
 	cleaner cleaner
+	quiet   quiet
 	whole   crashfs.Whole // syncs all files at once; nil: file by file
 
 	ids    *ids
