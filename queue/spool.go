@@ -96,7 +96,7 @@ type Change struct {
 	Warned   bool      // the delay warning has been sent
 	Panics   int       // how often an agent fell over it so far; 0 means as before
 	Hold     string    // reason to put it on hold; "" means as before
-	Release  bool      // take it off hold
+	Release  bool      // take it off hold: it is in incoming then
 	Defer    bool      // the run over it has ended and something is left: it waits in deferred
 	Site     string    // with Defer: the destination that all of it waits for, "smtp example.net" (transport and key); "" means that it waits for more than that
 	Expire   bool      // give up what is pending at the next attempt

@@ -46,7 +46,7 @@
 // Which of the folders a file lies in tells where the message was when the file
 // was last written to. Where it is now the records tell.
 //
-// # The format of a segment, version 2
+// # The format of a segment
 //
 // Numbers are big endian, checksums CRC-32C. A segment begins with a head of 64
 // bytes: "mtakit journal 1", its number (8 bytes), a random nonce (16), the number

@@ -142,9 +142,10 @@ func (s *Spool) entryIn(d *directory, id string, buffer []byte) (queue.Entry, er
 	return im.entry(id), nil
 }
 
-// passing tells whether an error says nothing of the file.
+// passing tells whether an error says nothing of what is in the file. A file that
+// may not be read is some administrator's mistake: nothing is damaged.
 func passing(err error) bool {
-	for _, short := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, syscall.EAGAIN} {
+	for _, short := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, syscall.EAGAIN, syscall.EACCES, syscall.EPERM} {
 		if errors.Is(err, short) {
 			return true
 		}
@@ -231,7 +232,7 @@ func (s *Spool) entry(id string) (queue.Entry, error) {
 	case errors.As(err, &corrupt) || errors.Is(err, queue.ErrNotFound) || passing(err):
 		return queue.Entry{}, err
 	}
-	return queue.Entry{}, &queue.CorruptError{ID: id, Path: s.dir, Reason: err.Error()}
+	return queue.Entry{}, &queue.CorruptError{ID: id, Reason: err.Error()}
 }
 
 func (im *image) entry(id string) queue.Entry {

@@ -126,7 +126,8 @@ func TestRealFullDisk(t *testing.T) {
 			requireReply(t, err, 452)
 			freed := 0
 			for id, body := range bodies {
-				if len(body) > 100_000 {
+				// What is left may use some of the room for files of its own.
+				if len(body) > 4000 {
 					_, err := s.Commit(t.Context(), nil, []queue.Change{{ID: id, Remove: true}})
 					require.NoError(t, err, "removing needs no room")
 					delete(bodies, id)

@@ -171,7 +171,9 @@ func (v value) status() (code smtp.EnhancedCode) {
 	return code
 }
 
-// apply changes s by what a record says.
+// apply changes s by what a record says. What was applied before may be applied
+// again, together with all that follows it, when a move was cut off: so nothing
+// here depends on what was there before.
 func (s *state) apply(record []byte) error {
 	var err error
 	for tag, v := range fields(record, &err) {
@@ -187,14 +189,12 @@ func (s *state) apply(record []byte) error {
 		case recHold:
 			s.hold = v.str()
 		case recRelease:
-			if s.hold != "" {
-				s.hold, s.released, s.deferred = "", true, false
-			}
+			s.hold, s.released, s.deferred = "", true, false
 		case recPanics:
 			s.panics = int(v.int())
 		case recDefer:
 			s.site = v.str()
-			s.deferred = s.deferred || s.hold == ""
+			s.deferred = true
 		case recExpire:
 			s.expire = v.bool()
 		case recRequeue:

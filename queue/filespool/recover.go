@@ -61,6 +61,21 @@ func (s *Spool) glance() (err error) {
 	return err
 }
 
+// refuseStrange fails when there is mail and nothing that tells its format.
+func (s *Spool) refuseStrange() error {
+	for _, d := range []*directory{s.journal.dir, s.active, s.deferred, s.hold} {
+		mail := ""
+		err := s.FS.List(d.path, func(name string) { mail = name })
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if mail != "" {
+			return fmt.Errorf("%w: there is %s and no file that tells the version", queue.ErrVersion, d.file(mail))
+		}
+	}
+	return nil
+}
+
 // openWhole prepares for Options.SyncFS, if the file system can do it.
 func (s *Spool) openWhole() error {
 	all, ok := s.FS.(crashfs.WholeFS)
@@ -109,6 +124,11 @@ func (s *Spool) checkVersion() (found bool, err error) {
 // prepare makes what is missing. The version comes last, so that it says that
 // everything else is there.
 func (s *Spool) prepare(found bool) error {
+	if !found {
+		if err := s.refuseStrange(); err != nil {
+			return err
+		}
+	}
 	for _, name := range []string{"incoming", "active", "deferred", "hold", "corrupt", "journal", "maildrop", "tmp"} {
 		if err := s.mkdir(path.Join(s.dir, name)); err != nil {
 			return err

@@ -180,7 +180,7 @@ func (m *message) change(c *queue.Change) *message {
 }
 
 func (m *message) place(c *queue.Change) {
-	if c.Release && m.Hold != "" {
+	if c.Release {
 		m.Hold, m.Queue = "", "incoming"
 	}
 	switch {
