@@ -24,7 +24,9 @@ serves it, and otherwise the folder mta-data/queue.
   list     [-json]       what is in the queue, as mailq shows it
   show     [-json] [-envelope] [-header] [-body]
                          a message: all of it, or these parts
-  flush                  try now: everything that is not on hold, or what is meant
+  flush    [-order priority|host|filename|random|time]
+                         try now: everything that is not on hold, or what is
+                         meant; in this order, when a server runs
   hold     [-reason TEXT]
                          no delivery of these until they are released
   release                take these off hold, and try now
@@ -56,7 +58,8 @@ or "?" in it. "!" in front turns it round. All that is given must hold. list,
 flush, check and shape take every message when nothing is given. The others
 want to be told, and do nothing at all when one of the IDs is not there.
 
-  -v                  say each ID that something was done with
+  -v                  say each ID that something was done with; flush says those
+                      that it is given
 
 Exit codes: 0 all was done; 1 some was not, and each of it is said; 64 the
 command line makes no sense; 69 no server, or no spool; 75 not now: the spool is
@@ -70,7 +73,7 @@ type command struct {
 	control.Selection
 	all, json, verbose     bool
 	envelope, header, body bool
-	reason                 string
+	reason, sort           string
 	repair                 bool
 	senders                bool
 	buckets, minutes       int
@@ -148,6 +151,8 @@ func (c *command) flags() *flag.FlagSet {
 		f.BoolVar(&c.body, "body", false, "")
 	case "hold":
 		f.StringVar(&c.reason, "reason", "held by the operator", "")
+	case "flush":
+		f.StringVar(&c.sort, "order", "", "")
 	case "check":
 		f.BoolVar(&c.repair, "repair", false, "")
 	case "shape":
@@ -209,6 +214,9 @@ func (c *command) check() error {
 	}
 	if (c.name == "show" || slices.Contains(changes, c.name)) && !c.all && c.Selection.All() {
 		return fmt.Errorf("%w: %s which messages? ALL means every one", control.ErrUsage, c.name)
+	}
+	if orders := []string{"", "priority", "host", "filename", "random", "time"}; !slices.Contains(orders, c.sort) {
+		return fmt.Errorf("%w: -order is one of%s", control.ErrUsage, strings.Join(orders, " "))
 	}
 	if c.name == "shape" && (c.buckets < 2 || c.buckets > 30 || c.minutes < 1) {
 		return fmt.Errorf("%w: want 2 to 30 columns, and a minute at least", control.ErrUsage)

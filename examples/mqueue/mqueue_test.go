@@ -99,7 +99,7 @@ func TestUsage(t *testing.T) {
 	t.Parallel()
 	for _, args := range []string{
 		"", "-nonsense list", "explode", "list -nonsense", "-queue a -socket b list", "list -queue a -socket b", "delete", "hold", "expire -v", "requeue -reason x ALL",
-		"delete ALL x", "delete -sender x ALL", "show", "list -in outgoing", "delete -in maildrop", "check -in corrupt", "list -older soon", "list -older -1s", "list -older 5000000d", "list -sender !",
+		"delete ALL x", "delete -sender x ALL", "show", "list -in outgoing", "delete -in maildrop", "check -in corrupt", "flush -order size", "list -order time", "list -older soon", "list -older -1s", "list -older 5000000d", "list -sender !",
 		"shape -b 1", "shape -t 0", "delete -", "show -json",
 	} {
 		code, stdout, stderr := mqueue(t, "", strings.Fields(args)...)
@@ -202,7 +202,7 @@ func TestAtRest(t *testing.T) {
 		{"requeue " + ids[1], "requeued 1 of 1 message, for the server's next start\n"},
 		{"flush", "flushed everything, for the server's next start\n"},
 		{"flush -site example.net", "flushed what is for example.net, for the server's next start\n"},
-		{"flush -sender eve", "flushed 1 of 1 message, for the server's next start\n"},
+		{"flush -sender eve", "flushed 1 message, for the server's next start\n"},
 		{"check", "3 messages good, 0 damaged\n"},
 		{"check -repair", "3 messages good, 0 damaged\n"},
 		{"hold -sender nobody@nowhere", "held 0 of 0 messages, for the server's next start\n"},
@@ -210,6 +210,9 @@ func TestAtRest(t *testing.T) {
 		code, stdout, stderr := mqueue(t, "", append([]string{"-queue", dir}, strings.Fields(step.args)...)...)
 		assert.Equal(t, []any{exitDone, step.says, ""}, []any{code, stdout, stderr}, step.args)
 	}
+	code, _, stderr = mqueue(t, "", "-queue", dir, "flush", "-order", "host")
+	assert.Equal(t, exitUnavailable, code)
+	assert.Contains(t, stderr, "only a running server")
 	all := entries(t, dir)
 	assert.True(t, all[ids[0]].Expire)
 	assert.True(t, all[ids[1]].Requeue)

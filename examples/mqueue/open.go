@@ -33,6 +33,7 @@ type spool interface {
 	Show(ctx context.Context, id string) (control.Details, io.ReadCloser, error)
 	Do(ctx context.Context, op control.Operation, ids []string, reason string) iter.Seq2[string, error]
 	Flush(ctx context.Context, site string) error
+	QueueRun(ctx context.Context, r control.Run) (int, error)
 	Check(ctx context.Context, q control.Query) iter.Seq2[string, error]
 	Damaged(ctx context.Context) ([]control.Remains, error)
 }

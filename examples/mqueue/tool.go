@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mtakit/mtakit/queue"
 	"github.com/mtakit/mtakit/queue/control"
 )
 
@@ -127,6 +128,9 @@ func (t *tool) change(ctx context.Context, op control.Operation) error {
 		if site, ok := t.site(); ok {
 			return t.flush(ctx, site)
 		}
+		if t.sort != "" || len(t.IDs) == 0 {
+			return t.queueRun(ctx)
+		}
 	}
 	var ids []string
 	err := t.messages(ctx, true, func(m *control.Message) error {
@@ -186,7 +190,7 @@ func (t *tool) do(ctx context.Context, op control.Operation, ids []string) (done
 func (t *tool) site() (string, bool) {
 	rest := t.Selection
 	rest.Site = ""
-	return t.Site, rest.All() && !strings.ContainsAny(t.Site, "*?!")
+	return t.Site, t.sort == "" && rest.All() && !strings.ContainsAny(t.Site, "*?!")
 }
 
 func (t *tool) flush(ctx context.Context, site string) error {
@@ -198,6 +202,16 @@ func (t *tool) flush(ctx context.Context, site string) error {
 		what = "what is for " + control.Printable(site)
 	}
 	fmt.Fprintf(t.out, "flushed %s%s\n", what, t.later())
+	return nil
+}
+
+// queueRun has what is selected tried in one go, in an order.
+func (t *tool) queueRun(ctx context.Context) error {
+	n, err := t.spool.QueueRun(ctx, control.Run{Selection: t.Selection, Sort: queue.SortOrder(t.sort)})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(t.out, "flushed %d message%s%s\n", n, plural(n), t.later())
 	return nil
 }
 

@@ -70,32 +70,11 @@ func (o *options) flush(ctx context.Context, out io.Writer) error {
 	if o.selection.All() {
 		return told(client.Flush(ctx, ""))
 	}
-	var ids []string
-	for m, err := range client.List(ctx, control.Query{Selection: o.selection, Brief: true}) {
-		if err != nil {
-			return told(err)
-		}
-		ids = append(ids, m.ID)
+	n, err := client.QueueRun(ctx, control.Run{Selection: o.selection})
+	if err == nil && o.verbose {
+		fmt.Fprintf(out, "%d messages\n", n)
 	}
-	failed := 0
-	if len(ids) > 0 {
-		for id, err := range client.Do(ctx, control.Flush, ids, "") {
-			switch {
-			case id == "" && err != nil:
-				return told(err)
-			case err != nil && !errors.Is(err, queue.ErrNotFound): // that one is delivered already
-				fmt.Fprintf(out, "%s: %s\n", id, printable(err.Error()))
-				failed++
-			}
-		}
-	}
-	if o.verbose {
-		fmt.Fprintf(out, "%d messages\n", len(ids))
-	}
-	if failed > 0 {
-		return fail(exitTempFail, "%d of %d messages are not tried now", failed, len(ids))
-	}
-	return nil
+	return told(err)
 }
 
 // told gives an error of the server its code.

@@ -293,10 +293,10 @@ func TestLive(t *testing.T) {
 	for _, text := range []string{id, "alice@example.org", "bob@example.net", "in 1 Request."} {
 		assert.Contains(t, listed("sendmail", "-bp"), text)
 	}
-	assert.Equal(t, "1 messages\n", listed("sendmail", "-v", "-qRbob"))
-	assert.Equal(t, "1 messages\n", listed("sendmail", "-v", "-qI"+id))
+	require.Eventually(t, func() bool { return listed("sendmail", "-v", "-qRbob") == "1 messages\n" }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return listed("sendmail", "-v", "-qI"+id) == "1 messages\n" }, 20*time.Second, 10*time.Millisecond)
 	assert.Equal(t, "0 messages\n", listed("sendmail", "-v", "-qSbob"))
-	assert.Equal(t, "1 messages\n", listed("sendmail", "-v", "-q!Sbob"))
+	require.Eventually(t, func() bool { return listed("sendmail", "-v", "-q!Sbob") == "1 messages\n" }, 20*time.Second, 10*time.Millisecond)
 	assert.Empty(t, listed("sendmail", "-q"))
 	stop()
 	assert.Contains(t, listed("mailq"), id, "also at rest")

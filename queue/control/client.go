@@ -194,6 +194,17 @@ func (c *Client) Flush(ctx context.Context, site string) error {
 	return nil
 }
 
+// QueueRun is Local.QueueRun.
+func (c *Client) QueueRun(ctx context.Context, r Run) (n int, err error) {
+	for i, err := range c.items(ctx, "flush", flushRequest{Run: &r}) {
+		if err := cmp.Or(err, i.Error.err()); err != nil {
+			return 0, err
+		}
+		n += i.Count
+	}
+	return n, nil
+}
+
 // Check is Local.Check.
 func (c *Client) Check(ctx context.Context, q Query) iter.Seq2[string, error] {
 	return c.results(ctx, "check", q)

@@ -32,7 +32,9 @@
 //	/v1/list              Query         messages that are meant, see Message
 //	/v1/do/OPERATION      ids, reason   hold, release, delete, expire, requeue or flush
 //	                                    messages, at most 4096 at a time
-//	/v1/flush             site          try at once what waits, for a domain or for all
+//	/v1/flush             site, run     try at once what waits, for a domain or for all, or
+//	                                    what a Run means, and answer how many; who may not
+//	                                    list may not ask for a run
 //	/v1/show              id            a line with the Details, and the message behind it
 //	/v1/check             Query         verify all checksums
 //	/v1/damaged                         what was put aside, see Remains

@@ -116,6 +116,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 	named := table1{name: "987654321"}
 	assert.Equal(t, admin, refused(&Server{Local: local, MayList: named, MayFlush: named, MaySubmit: named}, stranger))
 
+	flusher := &Server{Local: local, MayList: table1{name: "alice"}, MayFlush: named}
+	assert.Equal(t, http.StatusOK, ask(flusher, stranger, "POST", "/v1/flush", `{}`).Code)
+	assert.Equal(t, http.StatusForbidden, ask(flusher, stranger, "POST", "/v1/flush", `{"run":{"sender":"alice"}}`).Code, "the answer tells what is in the queue")
+
 	broken := ask(&Server{Local: local, MayList: table1{err: errors.New("database down")}}, stranger, "POST", "/v1/list", `{}`)
 	assert.Equal(t, http.StatusServiceUnavailable, broken.Code)
 

@@ -32,6 +32,7 @@ type Queue interface {
 
 	Flush(ctx context.Context) error
 	FlushSite(ctx context.Context, site string) error
+	QueueRun(ctx context.Context, r queue.QueueRun) (int, error)
 }
 
 // Checker verifies all checksums of a message. A damaged one is a
@@ -311,6 +312,42 @@ func (l *Local) Flush(ctx context.Context, site string) error {
 		return l.Queue.Flush(ctx)
 	}
 	return l.Queue.FlushSite(ctx, site)
+}
+
+// Run is which messages are to be tried at once, and in which order.
+type Run struct {
+	Selection
+	Sort queue.SortOrder `json:"sort,omitempty"` // "" means none in particular
+}
+
+// check returns an error for what no queue can do.
+func (r *Run) check() error {
+	switch r.Sort {
+	case "", queue.SortPriority, queue.SortHost, queue.SortFilename, queue.SortTime, queue.SortRandom:
+	default:
+		return fmt.Errorf("%w: no order %q: want priority, host, filename, time or random", ErrUsage, string(r.Sort))
+	}
+	if r.Queue == inMaildrop || r.Queue == inCorrupt {
+		return fmt.Errorf("%w: mail in %s cannot be tried", ErrUsage, r.Queue)
+	}
+	return r.Selection.Check()
+}
+
+// QueueRun has those tried at once that wait and are meant, and returns how many
+// they are. What is held stays held.
+func (l *Local) QueueRun(ctx context.Context, r Run) (int, error) {
+	if err := r.check(); err != nil {
+		return 0, err
+	}
+	q := queue.QueueRun{Sort: r.Sort}
+	if !r.All() {
+		now := time.Now()
+		q.Match = func(e *queue.Entry) bool { return r.Match(e, now) }
+	}
+	if r.Recipient != "" {
+		q.MatchStored = r.MatchRecipients
+	}
+	return l.Queue.QueueRun(ctx, q)
 }
 
 // Check verifies all checksums of the messages that are meant, and yields each

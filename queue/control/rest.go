@@ -77,28 +77,57 @@ func (r AtRest) Retry(ctx context.Context, id string) error {
 }
 
 // Flush makes everything due that is not on hold.
-func (r AtRest) Flush(ctx context.Context) error { return r.flush(ctx, Selection{}) }
+func (r AtRest) Flush(ctx context.Context) error {
+	_, err := r.QueueRun(ctx, queue.QueueRun{})
+	return err
+}
 
 // FlushSite makes due what is for a domain, or below ".example.org".
 func (r AtRest) FlushSite(ctx context.Context, site string) error {
-	return r.flush(ctx, Selection{Site: site})
+	s := Selection{Site: site}
+	_, err := r.QueueRun(ctx, queue.QueueRun{Match: func(e *queue.Entry) bool { return s.Match(e, time.Now()) }})
+	return err
 }
 
-func (r AtRest) flush(ctx context.Context, s Selection) error {
+// QueueRun makes due what is selected and not on hold, and returns how many
+// messages that are. An order cannot be written down: it is ErrUnsupported.
+func (r AtRest) QueueRun(ctx context.Context, q queue.QueueRun) (n int, err error) {
+	if q.Sort != "" {
+		return 0, fmt.Errorf("%w: only a running server tries mail in an order", ErrUnsupported)
+	}
 	now := time.Now()
 	for e, err := range r.Spool.Entries(ctx) {
 		if _, corrupt := errors.AsType[*queue.CorruptError](err); corrupt {
 			continue
 		}
 		if err != nil {
-			return err
+			return n, err
 		}
-		if e.Hold != "" || !e.Next.After(now) || !s.Match(&e, now) {
+		if e.Hold != "" || e.Pending == 0 || q.Match != nil && !q.Match(&e) {
 			continue
 		}
-		if err := r.commit(ctx, queue.Change{ID: e.ID, Next: now}); err != nil && !errors.Is(err, queue.ErrNotFound) {
-			return err
+		if q.MatchStored != nil {
+			s, err := r.Spool.Open(ctx, e.ID)
+			if err != nil && OfOne(err) {
+				continue
+			}
+			if err != nil {
+				return n, err
+			}
+			if !q.MatchStored(s) {
+				continue
+			}
 		}
+		if e.Next.After(now) {
+			err = r.commit(ctx, queue.Change{ID: e.ID, Next: now})
+		}
+		if errors.Is(err, queue.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		n++
 	}
-	return nil
+	return n, nil
 }

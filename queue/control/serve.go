@@ -98,20 +98,36 @@ func (s *Server) tell(op Operation, id string, p Peer, err error) {
 }
 
 func (s *Server) flush(ctx context.Context, c *call) error {
-	var q request
+	var q flushRequest
 	if err := c.read(&q); err != nil {
 		return err
+	}
+	// How many messages are meant tells what is in the queue.
+	if q.Run != nil && !c.peer.privileged() {
+		if err := table(s.MayList)(ctx, c.peer); err != nil {
+			return err
+		}
 	}
 	ctx, done, err := s.begin(ctx, c.peer)
 	if err != nil {
 		return err
 	}
 	defer done()
-	s.log().Info("control", "operation", "flush", "site", q.Site, "user", c.peer.Name(), "uid", c.peer.UID)
-	if err := s.Flush(ctx, q.Site); err != nil {
+	attrs := []any{"operation", "flush", "user", c.peer.Name(), "uid", c.peer.UID}
+	n := 0
+	if q.Run == nil {
+		s.log().Info("control", append(attrs, "site", q.Site)...)
+		err = s.Flush(ctx, q.Site)
+	} else {
+		n, err = s.QueueRun(ctx, *q.Run)
+		s.log().Info("control", append(attrs, "selection", q.Run.Selection, "sort", string(q.Run.Sort), "messages", n)...)
+	}
+	if err != nil {
 		return err
 	}
-	c.stream().end()
+	out := c.stream()
+	out.send(item{Count: n})
+	out.end()
 	return nil
 }
 

@@ -133,6 +133,66 @@ func until(t *testing.T, what func() bool) {
 	}
 }
 
+// runs remembers the order of queue runs.
+type runs struct {
+	*queue.Manager
+	asked []queue.SortOrder
+}
+
+func (r *runs) QueueRun(ctx context.Context, q queue.QueueRun) (int, error) {
+	r.asked = append(r.asked, q.Sort)
+	return r.Manager.QueueRun(ctx, q)
+}
+
+// TestQueueRun has a part of the queue tried, through the socket.
+func TestQueueRun(t *testing.T) {
+	t.Parallel()
+	all := &runs{}
+	b := newBed(t, func(s *control.Server) {
+		all.Manager = s.Queue.(*queue.Manager)
+		s.Queue = all
+	})
+	ids := []string{b.send(t, "", "a@one.example", "x@example.net", "y@example.org"), b.send(t, "", "b@two.example", "z@example.net")}
+	held := b.send(t, "look", "a@one.example", "x@example.net")
+	attempts := map[string]int{ids[0]: 1, ids[1]: 1, held: 0}
+	for _, tt := range []struct {
+		run  control.Run
+		want []string
+	}{
+		{control.Run{}, ids},
+		{control.Run{Sort: queue.SortPriority}, ids},
+		{control.Run{Selection: control.Selection{Sender: "two.example"}, Sort: queue.SortHost}, ids[1:]},
+		{control.Run{Selection: control.Selection{Recipient: "y@"}}, ids[:1]},
+		{control.Run{Selection: control.Selection{Recipient: "!y@example.org"}}, ids[1:]},
+		{control.Run{Selection: control.Selection{Site: "example.org"}, Sort: queue.SortTime}, ids[:1]},
+		{control.Run{Selection: control.Selection{IDs: ids[1:]}}, ids[1:]},
+		{control.Run{Selection: control.Selection{Queue: "hold"}}, nil},
+		{control.Run{Selection: control.Selection{Sender: "nobody"}}, nil},
+	} {
+		settled := func() bool {
+			for _, m := range b.list(t, control.Query{}) {
+				if m.ID != held && (m.Queue != "deferred" || m.Attempts != attempts[m.ID]) {
+					return false
+				}
+			}
+			return true
+		}
+		until(t, settled)
+		n, err := b.QueueRun(t.Context(), tt.run)
+		require.NoError(t, err)
+		assert.Len(t, tt.want, n, "%+v", tt.run)
+		for _, id := range tt.want {
+			attempts[id]++
+		}
+		until(t, settled)
+		assert.Equal(t, tt.run.Sort, all.asked[len(all.asked)-1])
+	}
+	for _, bad := range []control.Run{{Sort: "size"}, {Selection: control.Selection{Queue: "maildrop"}}, {Selection: control.Selection{Sender: "!"}}} {
+		_, err := b.QueueRun(t.Context(), bad)
+		assert.ErrorIs(t, err, control.ErrUsage)
+	}
+}
+
 func TestOperations(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

@@ -22,12 +22,19 @@ type request struct {
 	Address string   `json:"address,omitempty"`
 }
 
+// flushRequest asks for a site, or for a queue run.
+type flushRequest struct {
+	Site string `json:"site,omitempty"`
+	Run  *Run   `json:"run,omitempty"`
+}
+
 // item is one line of an answer. The last one has End: without it the answer was
 // cut off.
 type item struct {
 	ID       string        `json:"id,omitempty"`
 	Message  *Message      `json:"message,omitempty"`
 	Damaged  []Remains     `json:"damaged,omitempty"`
+	Count    int           `json:"count,omitempty"` // of messages
 	Verified *Verification `json:"verified,omitempty"`
 	Error    *failure      `json:"error,omitempty"`
 	End      bool          `json:"end,omitempty"`
