@@ -181,7 +181,9 @@ func (o *options) setOld(value string) error {
 }
 
 // setFlush heeds -q, and Sendmail's -qI, -qR and -qS with a part of the queue ID,
-// of a recipient or of the sender, "!" before the letter turning it round.
+// of a recipient or of the sender, "!" before the letter turning it round. -q30m
+// would be a daemon's: the server looks after its queue by itself, so that trying
+// everything once is all there is to do.
 func (o *options) setFlush(value string) error {
 	o.mode = modeFlush
 	kind, not := strings.CutPrefix(value, "!")
@@ -204,10 +206,31 @@ func (o *options) setFlush(value string) error {
 	case kind[0] == 'S':
 		o.selection.Sender = pattern
 		return nil
-	case unicode.IsDigit(rune(kind[0])):
-		return fail(exitUsage, "-q%s: the server looks after its queue by itself; -q alone has it try everything now", value)
+	case !not && isInterval(value):
+		return nil
 	}
 	return fail(exitUsage, "-q%s is not supported", value)
+}
+
+// isInterval says whether it is a time as Sendmail writes it: numbers with s, m, h,
+// d or w behind them, "2h30m"; a number alone is minutes.
+func isInterval(s string) bool {
+	for s != "" {
+		rest := strings.TrimLeft(s, "0123456789")
+		if digits := len(s) - len(rest); digits == 0 || digits > 6 {
+			return false
+		}
+		if rest == "" {
+			return true
+		}
+		if !strings.ContainsRune("smhdw", unicode.ToLower(rune(rest[0]))) {
+			return false
+		}
+		if s = rest[1:]; s == "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (o *options) setReturn(value string) error {

@@ -180,7 +180,12 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"sendmail", "-bD"}, "", exitUsage, "not the server"},
 		{[]string{"sendmail", "-bh"}, "", exitUsage, "not supported"},
 		{[]string{"sendmail", "-bt"}, "", exitUsage, "not supported"},
-		{[]string{"sendmail", "-q2h30m"}, "", exitUsage, "by itself"},
+		{[]string{"sendmail", "-q2h30m"}, "", exitUnavailable, "no server"},
+		{[]string{"sendmail", "-q30"}, "", exitUnavailable, "no server"},
+		{[]string{"sendmail", "-q2x"}, "", exitUsage, "not supported"},
+		{[]string{"sendmail", "-q30mm"}, "", exitUsage, "not supported"},
+		{[]string{"sendmail", "-q!30m"}, "", exitUsage, "not supported"},
+		{[]string{"sendmail", "-q9999999s"}, "", exitUsage, "not supported"},
 		{[]string{"sendmail", "-qGx"}, "", exitUsage, "not supported"},
 		{[]string{"sendmail", "-qI"}, "", exitUsage, "not supported"},
 		{[]string{"sendmail", "-q"}, "", exitUnavailable, "no server"},
@@ -298,6 +303,7 @@ func TestLive(t *testing.T) {
 	assert.Equal(t, "0 messages\n", listed("sendmail", "-v", "-qSbob"))
 	require.Eventually(t, func() bool { return listed("sendmail", "-v", "-q!Sbob") == "1 messages\n" }, 20*time.Second, 10*time.Millisecond)
 	assert.Empty(t, listed("sendmail", "-q"))
+	assert.Empty(t, listed("sendmail", "-q2h30m"))
 	stop()
 	assert.Contains(t, listed("mailq"), id, "also at rest")
 	assert.Equal(t, exitUnavailable, sendmail(t, dir, "", "-q").code)
