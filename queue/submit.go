@@ -250,5 +250,9 @@ func (m *Manager) submit(ctx context.Context, s *submitting) (id string, err err
 	if s.Key != "" {
 		a.Key = storedKey(s.Key, s.content())
 	}
-	return m.commitOne(ctx, a, s.Results)
+	size := msg.Size()
+	if id, err = m.commitOne(ctx, a, s.Results); err == nil {
+		m.observe(mtakit.Event{Kind: mtakit.EventReceived, ID: id, Sender: s.env.Sender, Size: size, Attrs: s.env.Attrs})
+	}
+	return id, err
 }

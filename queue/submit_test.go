@@ -195,6 +195,32 @@ func TestSubmitRefused(t *testing.T) {
 	}
 }
 
+// TestSubmitObserved: what is submitted was received, once, and not what was not.
+func TestSubmitObserved(t *testing.T) {
+	t.Parallel()
+	m := manager(&memspool.Spool{}, &agent{})
+	var mu sync.Mutex
+	var seen []mtakit.Event
+	m.Observer = mtakit.ObserverFunc(func(_ context.Context, e mtakit.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		if e.Kind == mtakit.EventReceived {
+			seen = append(seen, e)
+		}
+	})
+	serve(t, m)
+	id := submit(t, m, queue.Submission{Key: "k"}, "a@b")
+	assert.Equal(t, id, submit(t, m, queue.Submission{Key: "k"}, "a@b"), "that is the first one again")
+	_, err := m.Submit(t.Context(), letter(), strings.NewReader(hello), queue.Submission{})
+	require.ErrorIs(t, err, queue.ErrSubmission)
+	mu.Lock()
+	defer mu.Unlock()
+	require.Len(t, seen, 1)
+	assert.False(t, seen[0].Time.IsZero())
+	assert.Equal(t, mtakit.Event{Time: seen[0].Time, Kind: mtakit.EventReceived, ID: id, Sender: "app@example.org",
+		Size: int64(len(hello) + strings.Count(hello, "\n"))}, seen[0])
+}
+
 func TestSubmitDiscarded(t *testing.T) {
 	t.Parallel()
 	s := &memspool.Spool{}
