@@ -454,4 +454,8 @@ func TestBar(t *testing.T) {
 	b.clear()
 	b.clear()
 	assert.Equal(t, "\rhold ["+strings.Repeat(".", 40)+"] 1/2000 \r\x1b[K", out.String())
+	out.Reset()
+	b = bar{w: &out, what: "check", done: 2000, total: 2000}
+	b.step()
+	assert.Equal(t, "\rcheck ["+strings.Repeat("#", 40)+"] 2001/2000 ", out.String(), "mail came meanwhile")
 }

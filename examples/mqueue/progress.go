@@ -37,7 +37,7 @@ func (b *bar) step() {
 	}
 	b.drawn = time.Now()
 	const width = 40
-	full := width * b.done / b.total
+	full := width * min(b.done, b.total) / b.total // there may be more than at the start
 	fmt.Fprintf(b.w, "\r%s [%s%s] %d/%d ", b.what, strings.Repeat("#", full), strings.Repeat(".", width-full), b.done, b.total)
 }
 
