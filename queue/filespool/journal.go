@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 )
 
@@ -90,6 +91,9 @@ func (j *journal) commit(st *step) error {
 		return st.err
 	}
 	j.writing.Lock()
+	// Who is ready to commit does so now: it costs him a wait for the next sync
+	// otherwise, and everybody one sync more.
+	runtime.Gosched()
 	j.mu.Lock()
 	j.pending = j.fresh()
 	j.mu.Unlock()
