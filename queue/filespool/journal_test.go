@@ -487,8 +487,9 @@ func TestListedWhileSyncsFail(t *testing.T) {
 	var over atomic.Bool
 	var mail []string
 	for w := range 4 {
-		id := put(t, s, small, w%2)
-		mail = append(mail, id)
+		mail = append(mail, put(t, s, small, w%2))
+	}
+	for w, id := range mail {
 		writers.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(w), 2))
 			state := queue.Pending
