@@ -167,7 +167,10 @@ func ExampleManager_QueueRun() {
 	fmt.Println(<-delivered)
 
 	fmt.Println(m.Shutdown(ctx), <-served)
-	// Output:
+	// They become active in that order; which of two is opened first is up to the
+	// disk.
+	//
+	// Unordered output:
 	// 2 <nil>
 	// old@example.net
 	// new@example.net
