@@ -39,6 +39,10 @@ var policy = []struct{ folder, imports, reason string }{
 	{"internal/disk", "golang.org/x/sys/unix", "syncfs(2), and rename(2) that replaces nothing"},
 	{"lookup", "github.com/emersion/go-smtp", "routes and refusals are replies"},
 	{"lookup", "golang.org/x/text/cases", "keys are folded as Unicode does, so that internationalised addresses are found"},
+	{"lookup", "github.com/dlclark/regexp2", "pcre patterns that look around or back"},
+	{"lookup", "golang.org/x/sys/unix", "compiled tables are mapped into memory"},
+	{"lookup/ldap", "github.com/go-ldap/ldap/v3", "the protocol is not ours to write"},
+	{"lookup/redis", "github.com/redis/go-redis/v9", "the protocol is not ours to write"},
 	{"lookup/rewrite", "golang.org/x/net/idna", "internationalised domains"},
 	{"lookup/tabletest", "github.com/stretchr/testify", "a conformance suite is a test"},
 	{"restrictions", "github.com/emersion/go-smtp", "refusals are replies"},
@@ -53,6 +57,9 @@ var policy = []struct{ folder, imports, reason string }{
 	{"examples", "github.com/emersion/go-smtp", "clients and replies"},
 	{"examples", "github.com/emersion/go-sasl", "clients that log in"},
 	{"examples", "golang.org/x/sys/unix", "the terminal and the file system"},
+	{"examples", "github.com/go-sql-driver/mysql", "programs choose the drivers"},
+	{"examples", "github.com/jackc/pgx/v5", "programs choose the drivers"},
+	{"examples", "modernc.org/sqlite", "programs choose the drivers"},
 }
 
 // testPolicy holds for test files beside what their package may import.
@@ -64,6 +71,7 @@ var testPolicy = []struct{ folder, imports, reason string }{
 	{".", "github.com/emersion/go-message", "a reader of messages that is not ours"},
 	{".", module + "/internal", "fakes with real sockets"},
 	{"lookup", "github.com/go-sql-driver/mysql", "a real MariaDB"},
+	{"lookup", "github.com/jackc/pgx/v5", "a real PostgreSQL"},
 	{"lookup", "modernc.org/sqlite", "a real SQLite"},
 	{"queue", "golang.org/x/sys/unix", "locks and limits"},
 	{"examples", "golang.org/x/sys/unix", "a power cut"},
