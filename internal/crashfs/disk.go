@@ -33,6 +33,7 @@ type Disk struct {
 	mu      sync.Mutex
 	root    *node
 	ops     int
+	inodes  uint64 // how many files were made
 	faults  map[int]Fault
 	crashed bool
 	full    bool
@@ -82,6 +83,7 @@ func (d *Disk) Restart(rng *rand.Rand) *Disk {
 	defer d.mu.Unlock()
 	d.crashed = true
 	after := New()
+	after.inodes = d.inodes
 	after.root = survivor{rng, map[*node]*node{}}.node(d.root)
 	return after
 }
@@ -94,6 +96,7 @@ func (d *Disk) Exit() *Disk {
 	defer d.mu.Unlock()
 	d.crashed = true
 	after := New()
+	after.inodes = d.inodes
 	after.root = d.root
 	return after
 }
@@ -182,7 +185,8 @@ func (d *Disk) Open(name string, flag int) (File, error) {
 		if _, err := d.step(); err != nil {
 			return nil, err
 		}
-		n = &node{}
+		d.inodes++
+		n = &node{inode: d.inodes}
 		dir.set(base, n)
 	}
 	return &file{disk: d, node: n, name: name, lost: n.lost}, nil
@@ -198,6 +202,17 @@ func (d *Disk) ReadStart(name string, b []byte) (n int, whole bool, err error) {
 	}
 	n = copy(b, node.data)
 	return n, n < len(b), nil
+}
+
+// Stamp tells which version of a file this is.
+func (d *Disk) Stamp(name string) (Stamp, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, _, n, err := d.lookup("stat", name)
+	if err != nil {
+		return Stamp{}, err
+	}
+	return Stamp{Inode: n.inode, Size: int64(len(n.data)), Modified: n.written}, nil
 }
 
 // Link gives a file a second name.

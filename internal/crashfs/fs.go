@@ -11,6 +11,8 @@ type FS interface {
 	// ReadStart reads the beginning of a file into b, and is whole when that is
 	// all of it.
 	ReadStart(name string, b []byte) (n int, whole bool, err error)
+	// Stamp tells which version of a file this is.
+	Stamp(name string) (Stamp, error)
 	// Mkdir makes a directory; its parent exists.
 	Mkdir(name string) error
 	// Link gives a file a second name.
@@ -34,6 +36,15 @@ type FS interface {
 	// fails with fs.ErrExist when somebody has it locked, in this process or
 	// another one.
 	Lock(name string) (io.Closer, error)
+}
+
+// Stamp is equal for two looks at a file when it was not written to between them,
+// or was written to in the same tick of the file system's clock and is as long
+// as before.
+type Stamp struct {
+	Inode    uint64
+	Size     int64 // bytes
+	Modified int64 // nanoseconds since 1970, or anything that changes with each write
 }
 
 // File is an open file.

@@ -13,6 +13,9 @@ type node struct {
 	durable []byte
 	dirty   []write // since the last sync, in order
 	lost    int     // how often a failed SyncAll has dropped writes
+	inode   uint64  // of a file
+	written int64   // how often it was written to
+	synced  int64   // how often before the last sync
 
 	names        map[string]*node
 	durableNames map[string]*node
@@ -54,6 +57,7 @@ func applyNames(names map[string]*node, op nameOp) {
 
 func (n *node) write(w write) {
 	n.data = apply(n.data, w)
+	n.written++
 	n.dirty = append(n.dirty, w)
 }
 
@@ -77,6 +81,7 @@ func (n *node) sync(ok bool) {
 		for _, w := range n.dirty {
 			n.durable = apply(n.durable, w)
 		}
+		n.synced = n.written
 		for _, op := range n.dirtyNames {
 			applyNames(n.durableNames, op)
 		}
@@ -126,11 +131,15 @@ func (s survivor) node(n *node) *node {
 	if c := s.done[n]; c != nil {
 		return c
 	}
-	c := &node{}
+	c := &node{inode: n.inode}
 	s.done[n] = c
 	if n.names == nil {
-		c.durable = s.data(n)
-		c.data = slices.Clone(c.durable)
+		// What is there may be what was synced, with the time of what was not.
+		c.durable, c.synced = s.data(n), n.synced
+		if s.luck() {
+			c.synced = n.written
+		}
+		c.data, c.written = slices.Clone(c.durable), c.synced
 		return c
 	}
 	names := maps.Clone(n.durableNames)

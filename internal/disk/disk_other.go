@@ -29,6 +29,16 @@ func ReadStart(name string, b []byte) (n int, whole bool, err error) {
 	return n, false, err
 }
 
+// Stat returns a file's length in bytes, and when it was written to, in nanoseconds
+// since 1970. The inode is 0, since package os does not tell it.
+func Stat(name string) (inode uint64, size, modified int64, err error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	return 0, info.Size(), info.ModTime().UnixNano(), nil
+}
+
 // Move renames a file and fails with fs.ErrExist when there is one of that name
 // already.
 func Move(name, other string) error { return linkMove(name, other) }

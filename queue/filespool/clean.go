@@ -135,6 +135,7 @@ func (s *Spool) clean() error {
 				s.Logger.Error("cannot give up a segment of the journal", "segment", segmentName(seg.seq), "error", err)
 				return err
 			}
+			s.tidyCatalog()
 			continue
 		}
 		if err := s.moveOut(moves); err != nil {
@@ -176,6 +177,7 @@ type move struct {
 	tracked
 	to    *directory
 	upTo  place
+	entry queue.Entry  // what a listing will tell of it
 	name  string       // of the file that is written
 	file  crashfs.File // open until it is synced
 	fresh bool         // the file is new, in tmp/
@@ -240,6 +242,7 @@ func (s *Spool) moveOut(all []*move) (err error) {
 			s.drop(m.dir, m.id)
 		}
 	}
+	s.rememberMoves(moves)
 	return failed
 }
 
@@ -260,7 +263,7 @@ func (s *Spool) writeMove(m *move) (ok bool, err error) {
 	if err := im.applyAll(m.changes); err != nil {
 		return false, s.setAside(&m.tracked, b, err)
 	}
-	m.to, m.fresh, m.name = s.folder(&im.state), true, s.tmp.file(m.id)
+	m.to, m.fresh, m.name, m.entry = s.folderNamed(im.queue()), true, s.tmp.file(m.id), im.entry(m.id)
 	b = appendRecord(b, im.salt, int64(len(b)), m.fold)
 	return true, s.writeNew(m, b)
 }
@@ -310,7 +313,7 @@ func (s *Spool) writeEnd(m *move) (ok bool, err error) {
 	}
 	end, size := im.end, im.size
 	b := appendRecord(nil, im.salt, im.synced, m.fold)
-	m.to = s.folder(&im.state)
+	m.to, m.entry = s.folderNamed(im.queue()), im.entry(m.id)
 	if m.lost {
 		return true, s.writeCopy(m, end, b)
 	}
@@ -353,9 +356,9 @@ func (s *Spool) writeCopy(m *move, end int64, record []byte) error {
 	return writeAll(m.file, record, end)
 }
 
-// folder returns where a message with a file of its own lies.
-func (s *Spool) folder(st *state) *directory {
-	switch st.queue() {
+// folderNamed returns where a message of a queue lies that has a file of its own.
+func (s *Spool) folderNamed(queue string) *directory {
+	switch queue {
 	case "hold":
 		return s.hold
 	case "active":

@@ -36,6 +36,11 @@ func (osDisk) ReadStart(name string, b []byte) (n int, whole bool, err error) {
 	return disk.ReadStart(name, b)
 }
 
+func (osDisk) Stamp(name string) (crashfs.Stamp, error) {
+	inode, size, modified, err := disk.Stat(name)
+	return crashfs.Stamp{Inode: inode, Size: size, Modified: modified}, err
+}
+
 func (osDisk) Mkdir(name string) error { return os.Mkdir(name, 0o700) }
 
 func (osDisk) Link(name, second string) error { return os.Link(name, second) }

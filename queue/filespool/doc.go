@@ -15,6 +15,10 @@
 //     the journal is too large, what is left of it moves to a file per message.
 //     A segment is removed only when it is the oldest, so that what was recorded
 //     of a message never goes before the message.
+//   - A start reads no files: an index has what a listing tells of each message
+//     with a file. It is believed as long as the file's inode, length and time
+//     are those that it notes, so it may be stale, damaged or missing, and need
+//     not be synced; what it does not know is read from the files and noted.
 //   - A failed sync is final: Linux drops what it could not write and the next
 //     sync says that all is well. So the segment is given up, those who waited get
 //     451, and the next segment says how much of this one counts.
@@ -42,6 +46,7 @@
 //	tmp/        files before they have their name; swept by Open
 //	lock        locked with flock(2) while the spool is open
 //	version     "mtakit filespool 2\n"
+//	index       what a listing tells; may be removed at any time
 //
 // Which of the folders a file lies in tells where the message was when the file
 // was last written to. Where it is now the records tell.
@@ -102,7 +107,21 @@
 // whole is the torn end of a write when the journal still knows what it said.
 // Otherwise the message moves to corrupt/.
 //
+// # The format of the index
+//
+// A head of 32 bytes: "mtakit index 1\n" and a zero byte, the salt of the records
+// (4 bytes), zeros, and in its last 4 bytes its checksum. Records follow as in the
+// file of a message, each with the fields of an entry and the inode, length and
+// modification time of the file that it was taken from; the tags are those in
+// catalog.go. Where one is not whole, the next one is looked for. When more than
+// half of it is of no use any more it is written anew.
+//
 // # Caveats
+//
+// Damage to a file that leaves its length and time as they were, as a failing disk
+// does it, is found when the message is next opened, or by Check, and not by a
+// listing.
+//
 //
 // The file system must know hard links and keep what it has synced: ext4, XFS,
 // Btrfs, ZFS; not FAT. Network file systems work as far as their syncs and locks

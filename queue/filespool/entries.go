@@ -1,7 +1,6 @@
 package filespool
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +39,7 @@ func (s *Spool) Entries(ctx context.Context) iter.Seq2[queue.Entry, error] {
 			return
 		}
 		var missed error
-		for got := range s.readAll(ctx, lists) {
+		for got := range s.readLists(ctx, lists) {
 			switch {
 			case errors.Is(got.err, queue.ErrNotFound):
 			case passing(got.err):
@@ -61,32 +60,66 @@ func (s *Spool) Entries(ctx context.Context) iter.Seq2[queue.Entry, error] {
 type read struct {
 	entry queue.Entry
 	err   error
+	stamp crashfs.Stamp // of the file before it was read; zero when it was not looked at
+	size  int           // of its record in the catalog
 }
 
-// readAll reads the messages of some lists, several at a time when they are many.
-func (s *Spool) readAll(ctx context.Context, lists []*idList) iter.Seq[read] {
+// readLists reads the messages of some lists: from the catalog, and what that does
+// not know, or no longer, from the files.
+func (s *Spool) readLists(ctx context.Context, lists []*idList) iter.Seq[read] {
+	return func(yield func(read) bool) {
+		useful := int64(catalogHead)
+		for r := range readAll(ctx, s.pages(lists)) {
+			if !takeOff(lists, r.entry.ID) {
+				continue // a second record of the same version
+			}
+			useful += int64(r.size)
+			if !yield(r) {
+				return
+			}
+		}
+		var fresh []remembered
+		for r := range readAll(ctx, s.files(lists)) {
+			if r.err == nil && r.stamp != (crashfs.Stamp{}) {
+				fresh = append(fresh, remembered{r.entry, r.stamp})
+			}
+			if len(fresh) == atATime {
+				useful += s.remember(fresh)
+				fresh = fresh[:0]
+			}
+			if !yield(r) {
+				return
+			}
+		}
+		s.catalog.found(useful + s.remember(fresh))
+	}
+}
+
+// task reads some messages. The buffer is for its use.
+type task func(ctx context.Context, buffer []byte) []read
+
+// readAll does tasks, several at a time.
+func readAll(ctx context.Context, tasks iter.Seq[task]) iter.Seq[read] {
 	return func(yield func(read) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		work, results := make(chan chunk), make(chan []read, readers)
+		work, results := make(chan task), make(chan []read, readers)
 		var group sync.WaitGroup
 		defer group.Wait()
 		defer cancel()
 		group.Go(func() {
 			defer close(work)
-			for _, l := range lists {
-				for _, b := range l.chunks {
-					select {
-					case work <- chunk{l.dir, b}:
-					case <-ctx.Done():
-						return
-					}
+			for t := range tasks {
+				select {
+				case work <- t:
+				case <-ctx.Done():
+					return
 				}
 			}
 		})
 		var busy sync.WaitGroup
 		for range readers {
-			busy.Go(func() { s.readChunks(ctx, work, results) })
+			busy.Go(func() { doTasks(ctx, work, results) })
 		}
 		group.Go(func() {
 			busy.Wait()
@@ -102,44 +135,69 @@ func (s *Spool) readAll(ctx context.Context, lists []*idList) iter.Seq[read] {
 	}
 }
 
-// readers is how many messages are read at a time: the disk, and two or more
+// readers is how many tasks are done at a time: the disk, and two or more
 // processors, have something to do.
 const readers = 4
 
-func (s *Spool) readChunks(ctx context.Context, work <-chan chunk, results chan<- []read) {
+func doTasks(ctx context.Context, work <-chan task, results chan<- []read) {
 	buffer := make([]byte, firstRead)
-	for c := range work {
-		some := make([]read, 0, bytes.Count(c.ids, newline))
-		for id := range c.all() {
-			if ctx.Err() != nil {
-				return
-			}
-			e, err := s.entryIn(c.dir, id, buffer)
-			some = append(some, read{e, err})
-		}
+	for t := range work {
 		select {
-		case results <- some:
+		case results <- t(ctx, buffer):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
+// files are the tasks of reading what is left of the lists from the messages
+// themselves.
+func (s *Spool) files(lists []*idList) iter.Seq[task] {
+	return func(yield func(task) bool) {
+		for _, l := range lists {
+			for i := range l.chunks {
+				if !yield(func(ctx context.Context, buffer []byte) []read { return s.readChunk(ctx, l, i, buffer) }) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (s *Spool) readChunk(ctx context.Context, l *idList, chunk int, buffer []byte) (some []read) {
+	for id := range l.left(chunk) {
+		if ctx.Err() != nil {
+			return some
+		}
+		some = append(some, s.entryIn(l.dir, id, buffer))
+	}
+	return some
+}
+
 // entryIn reads a message of which it is known where its file lies; nil means
 // that it is not.
-func (s *Spool) entryIn(d *directory, id string, buffer []byte) (queue.Entry, error) {
+func (s *Spool) entryIn(d *directory, id string, buffer []byte) (r read) {
+	r.entry.ID = id
 	if d == nil || s.index.knows(id) {
-		return s.entry(id)
+		r.entry, r.err = s.entry(id)
+		return r
 	}
-	n, whole, err := s.FS.ReadStart(d.file(id), buffer)
-	if err != nil || !whole {
-		return s.entry(id)
+	stamp, err := s.FS.Stamp(d.file(id))
+	n, whole := 0, false
+	if err == nil {
+		n, whole, err = s.FS.ReadStart(d.file(id), buffer)
 	}
-	im, err := parseImage(buffer[:n], -1)
-	if err != nil || im.end < im.size || s.index.knows(id) {
-		return s.entry(id) // which knows what to do about it
+	if err == nil && whole {
+		im, err := parseImage(buffer[:n], -1)
+		if err == nil && im.end == im.size && !s.index.knows(id) {
+			return read{entry: im.entry(id), stamp: stamp}
+		}
 	}
-	return im.entry(id), nil
+	r.entry, r.err = s.entry(id) // which knows what to do about it
+	if err == nil && !s.index.knows(id) {
+		r.stamp = stamp
+	}
+	return r
 }
 
 // passing tells whether an error says nothing of what is in the file. A file that
@@ -151,43 +209,6 @@ func passing(err error) bool {
 		}
 	}
 	return false
-}
-
-// idList is a list of IDs in pieces: there may be a million.
-type idList struct {
-	dir    *directory // where they lie; nil means that the journal tells
-	chunks [][]byte
-}
-
-// chunk is a piece of a list, each ID with a line end behind it.
-type chunk struct {
-	dir *directory
-	ids []byte
-}
-
-const chunkSize = 8 << 10
-
-var newline = []byte{'\n'}
-
-func (l *idList) add(id string) {
-	last := len(l.chunks) - 1
-	if last < 0 || len(l.chunks[last])+len(id) >= chunkSize {
-		l.chunks = append(l.chunks, make([]byte, 0, chunkSize))
-		last++
-	}
-	l.chunks[last] = append(append(l.chunks[last], id...), '\n')
-}
-
-func (c chunk) all() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for b := c.ids; len(b) > 0; {
-			i := bytes.IndexByte(b, '\n')
-			if !yield(string(b[:i])) {
-				return
-			}
-			b = b[i+1:]
-		}
-	}
 }
 
 // list returns the IDs of all messages at one moment, each once: nothing moves
@@ -219,6 +240,9 @@ func (s *Spool) list() ([]*idList, error) {
 			return nil, err
 		}
 		lists = append(lists, l)
+	}
+	for _, l := range lists {
+		l.seal()
 	}
 	return lists, nil
 }

@@ -452,7 +452,7 @@ func TestTooManyFiles(t *testing.T) {
 	settle(t, s)
 	for _, errno := range []error{syscall.EMFILE, syscall.EACCES} { // or it is somebody else's file
 		disk.opening = func(name string, flag int) error {
-			if filepath.Base(name) == first && flag == os.O_RDONLY {
+			if base := filepath.Base(name); (base == first || base == "index") && flag == os.O_RDONLY {
 				return &fs.PathError{Op: "open", Path: name, Err: errno}
 			}
 			return nil

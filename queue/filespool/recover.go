@@ -248,14 +248,13 @@ func (s *Spool) dropSecondNames() error {
 		if !validID(name) {
 			continue
 		}
-		f, err := s.FS.Open(s.deferred.file(name), os.O_RDONLY)
+		_, err := s.FS.Stamp(s.deferred.file(name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		f.Close()
 		if err := s.dropName(d, s.deferred, name); err != nil {
 			return err
 		}

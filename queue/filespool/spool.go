@@ -99,6 +99,7 @@ type Spool struct {
 	journal journal
 	index   index
 	cleaner cleaner
+	catalog catalog
 	quiet   quiet
 	whole   crashfs.Whole // syncs all files at once; nil: file by file
 
@@ -193,6 +194,9 @@ func (s *Spool) Close() error {
 func (s *Spool) release() (err error) {
 	for _, seg := range s.index.segments {
 		err = errors.Join(err, seg.giveUp())
+	}
+	if s.catalog.file != nil {
+		err = errors.Join(err, s.catalog.file.Close())
 	}
 	if s.whole != nil {
 		err = errors.Join(err, s.whole.Close())
