@@ -37,7 +37,7 @@ const (
 	catalogMagic = "mtakit index 1\n\x00"
 	catalogHead  = 32
 	// catalogPage is how much of it is read at a time.
-	catalogPage = 256 << 10
+	catalogPage = 64 << 10
 	// mostRemembered is how long a record may be. A list with very many domains
 	// is read from its file.
 	mostRemembered = 32 << 10
@@ -325,18 +325,18 @@ func catalogRecords(page []byte, salt uint32) iter.Seq2[[]byte, []byte] {
 
 // recall is what is known of the messages in a page, as far as their files are
 // as they were.
-func (s *Spool) recall(page []byte, salt uint32, lists []*idList) []read {
-	some := make([]read, 0, 1024)
-	for _, record := range catalogRecords(page, salt) {
+func (s *Spool) recall(page []byte, salt uint32, all *lists) []read {
+	some := make([]read, 0, len(page)/128)
+	for frame, record := range catalogRecords(page, salt) {
 		var r remembered
 		if r.decode(record) != nil {
 			continue
 		}
-		d := folderOf(lists, r.entry.ID)
-		if d == nil || !s.isAsRemembered(d, &r) {
+		l := all.of(r.entry.ID)
+		if l == nil || !s.isAsRemembered(l.dir, &r) {
 			continue
 		}
-		some = append(some, read{entry: r.entry, size: len(record) + recordFrame})
+		some = append(some, read{entry: r.entry, list: l, size: len(frame)})
 	}
 	return some
 }
@@ -347,10 +347,10 @@ func (s *Spool) isAsRemembered(d *directory, r *remembered) bool {
 }
 
 // pages are the tasks of recalling what the catalog holds.
-func (s *Spool) pages(lists []*idList) iter.Seq[task] {
+func (s *Spool) pages(all *lists) iter.Seq[task] {
 	return func(yield func(task) bool) {
 		for page, salt := range s.catalogPages() {
-			if !yield(func(context.Context, []byte) []read { return s.recall(page, salt, lists) }) {
+			if !yield(func(context.Context, []byte) []read { return s.recall(page, salt, all) }) {
 				return
 			}
 		}

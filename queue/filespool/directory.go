@@ -1,7 +1,6 @@
 package filespool
 
 import (
-	"path"
 	"sync/atomic"
 
 	"github.com/mtakit/mtakit/internal/crashfs"
@@ -36,4 +35,4 @@ func (d *directory) sync(epoch int64) error {
 // dirty tells whether a name that was taken away may come back.
 func (d *directory) dirty() bool { return d.taken.Load() != d.gone.Load() }
 
-func (d *directory) file(id string) string { return path.Join(d.path, id) }
+func (d *directory) file(id string) string { return d.path + "/" + id }

@@ -122,7 +122,6 @@
 // does it, is found when the message is next opened, or by Check, and not by a
 // listing.
 //
-//
 // The file system must know hard links and keep what it has synced: ext4, XFS,
 // Btrfs, ZFS; not FAT. Network file systems work as far as their syncs and locks
 // do.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -33,13 +34,13 @@ func (s *Spool) Entries(ctx context.Context) iter.Seq2[queue.Entry, error] {
 				return
 			}
 		}
-		lists, err := s.list()
+		all, err := s.list()
 		if err != nil {
 			yield(queue.Entry{}, fmt.Errorf("filespool: %w", err))
 			return
 		}
 		var missed error
-		for got := range s.readLists(ctx, lists) {
+		for got := range s.readLists(ctx, all) {
 			switch {
 			case errors.Is(got.err, queue.ErrNotFound):
 			case passing(got.err):
@@ -61,16 +62,17 @@ type read struct {
 	entry queue.Entry
 	err   error
 	stamp crashfs.Stamp // of the file before it was read; zero when it was not looked at
+	list  *folderList   // that it is on, when the catalog told it
 	size  int           // of its record in the catalog
 }
 
 // readLists reads the messages of some lists: from the catalog, and what that does
 // not know, or no longer, from the files.
-func (s *Spool) readLists(ctx context.Context, lists []*idList) iter.Seq[read] {
+func (s *Spool) readLists(ctx context.Context, all *lists) iter.Seq[read] {
 	return func(yield func(read) bool) {
 		useful := int64(catalogHead)
-		for r := range readAll(ctx, s.pages(lists)) {
-			if !takeOff(lists, r.entry.ID) {
+		for r := range readAll(ctx, s.pages(all)) {
+			if !r.list.take(r.entry.ID) {
 				continue // a second record of the same version
 			}
 			useful += int64(r.size)
@@ -79,7 +81,7 @@ func (s *Spool) readLists(ctx context.Context, lists []*idList) iter.Seq[read] {
 			}
 		}
 		var fresh []remembered
-		for r := range readAll(ctx, s.files(lists)) {
+		for r := range readAll(ctx, s.files(all)) {
 			if r.err == nil && r.stamp != (crashfs.Stamp{}) {
 				fresh = append(fresh, remembered{r.entry, r.stamp})
 			}
@@ -152,11 +154,21 @@ func doTasks(ctx context.Context, work <-chan task, results chan<- []read) {
 
 // files are the tasks of reading what is left of the lists from the messages
 // themselves.
-func (s *Spool) files(lists []*idList) iter.Seq[task] {
+func (s *Spool) files(all *lists) iter.Seq[task] {
 	return func(yield func(task) bool) {
-		for _, l := range lists {
-			for i := range l.chunks {
-				if !yield(func(ctx context.Context, buffer []byte) []read { return s.readChunk(ctx, l, i, buffer) }) {
+		for some := range slices.Chunk(all.journal, atATime) {
+			if !yield(s.reading(nil, slices.Values(some))) {
+				return
+			}
+		}
+		for _, l := range all.folders {
+			left, err := s.left(l)
+			if err != nil && !yield(func(context.Context, []byte) []read { return []read{{err: err}} }) {
+				return
+			}
+			for i, chunk := range left.chunks {
+				left.chunks[i] = nil // there may be a million: whose turn has come is let go
+				if !yield(s.reading(l.dir, idsIn(chunk))) {
 					return
 				}
 			}
@@ -164,14 +176,18 @@ func (s *Spool) files(lists []*idList) iter.Seq[task] {
 	}
 }
 
-func (s *Spool) readChunk(ctx context.Context, l *idList, chunk int, buffer []byte) (some []read) {
-	for id := range l.left(chunk) {
-		if ctx.Err() != nil {
-			return some
+// reading is the task of reading some messages that lie in a folder, or nobody
+// knows where.
+func (s *Spool) reading(d *directory, some iter.Seq[string]) task {
+	return func(ctx context.Context, buffer []byte) (all []read) {
+		for id := range some {
+			if ctx.Err() != nil {
+				return all
+			}
+			all = append(all, s.entryIn(d, id, buffer))
 		}
-		some = append(some, s.entryIn(l.dir, id, buffer))
+		return all
 	}
-	return some
 }
 
 // entryIn reads a message of which it is known where its file lies; nil means
@@ -209,42 +225,6 @@ func passing(err error) bool {
 		}
 	}
 	return false
-}
-
-// list returns the IDs of all messages at one moment, each once: nothing moves
-// between journal and files meanwhile.
-func (s *Spool) list() ([]*idList, error) {
-	s.moving.Lock()
-	defer s.moving.Unlock()
-	journal := new(idList)
-	known := map[string]bool{}
-	for _, id := range s.index.ids() {
-		known[id] = true
-		journal.add(id)
-	}
-	lists := []*idList{journal}
-	for _, d := range [...]*directory{s.active, s.hold, s.deferred} {
-		l := &idList{dir: d}
-		err := s.FS.List(d.path, func(name string) {
-			switch {
-			case !validID(name):
-				s.stranger(d, name)
-			case !known[name] && !s.index.knows(name):
-				l.add(name)
-			}
-			if d != s.deferred { // which may be too large to remember
-				known[name] = true
-			}
-		})
-		if err != nil {
-			return nil, err
-		}
-		lists = append(lists, l)
-	}
-	for _, l := range lists {
-		l.seal()
-	}
-	return lists, nil
 }
 
 func (s *Spool) entry(id string) (queue.Entry, error) {

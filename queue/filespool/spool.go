@@ -52,6 +52,8 @@ type Options struct {
 
 	// inline has the journal emptied by who commits, for tests that count.
 	inline bool
+	// hash replaces that of lists, for tests in which it is a bad one.
+	hash func(id string) uint64
 }
 
 func (o Options) withDefaults() Options {
@@ -75,6 +77,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.FS == nil {
 		o.FS = osDisk{}
+	}
+	if o.hash == nil {
+		o.hash = newHash()
 	}
 	return o
 }
