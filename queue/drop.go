@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/queue/internal/wire"
 )
 
 // Drop leaves a message in dir, the directory of a Maildrop, and returns the name
@@ -134,7 +135,7 @@ func above(env *mtakit.Envelope, length int64) []string {
 		if name == AttrFullName {
 			continue
 		}
-		lines = append(lines, "attribute: "+xtext(name)+"="+xtext(env.Attrs[name]))
+		lines = append(lines, "attribute: "+wire.Xtext(name)+"="+wire.Xtext(env.Attrs[name]))
 	}
 	lines = append(lines, "sender: "+mailPath(env))
 	for i := range env.Recipients {

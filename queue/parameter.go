@@ -10,15 +10,12 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/queue/internal/wire"
 )
 
 // A sender and a recipient of a submission are what stands behind MAIL FROM: and
 // RCPT TO: (RFC 5321, section 4.1.1), with the parameters of RFC 6152, RFC 6531
 // and RFC 3461. This file reads and writes them.
-
-// maxAddress bounds an address in octets. RFC 5321 has 254; Postfix takes what
-// a command line holds.
-const maxAddress = 1024
 
 // Bounds of RFC 3461, section 5.4, for what is encoded.
 const (
@@ -37,7 +34,7 @@ func path(s string) (address string, parameters []string, err error) {
 		}
 		address, parameters = s[1:end], strings.Fields(s[end+1:])
 	}
-	if !plain(address) {
+	if !wire.IsAddress(address) {
 		return "", nil, fmt.Errorf("bad address %.80q", address)
 	}
 	return address, parameters, nil
@@ -57,31 +54,6 @@ func closing(s string) int {
 		}
 	}
 	return -1
-}
-
-// plain reports whether an address can be written between < and > and nothing
-// else than one address be read there: no control characters, and no space and
-// no angle bracket outside quotes.
-func plain(address string) bool {
-	if len(address) > maxAddress || !utf8.ValidString(address) {
-		return false
-	}
-	quoted := false
-	for i := 0; i < len(address); i++ {
-		switch ch := address[i]; {
-		case ch < ' ' || ch == 0x7f:
-			return false
-		case ch == '\\':
-			if i++; !quoted || i == len(address) || address[i] < ' ' || address[i] >= 0x7f {
-				return false
-			}
-		case ch == '"':
-			quoted = !quoted
-		case !quoted && (ch == ' ' || ch == '<' || ch == '>'):
-			return false
-		}
-	}
-	return !quoted
 }
 
 func readSender(env *mtakit.Envelope, value string) error {
@@ -216,7 +188,7 @@ func mailPath(env *mtakit.Envelope) string {
 		s += " RET=" + string(o.Return)
 	}
 	if o.EnvelopeID != "" {
-		s += " ENVID=" + xtext(o.EnvelopeID)
+		s += " ENVID=" + wire.Xtext(o.EnvelopeID)
 	}
 	return s
 }
@@ -236,22 +208,9 @@ func rcptPath(r *mtakit.Recipient) string {
 	case o.OriginalRecipientType == smtp.DSNAddressTypeUTF8:
 		s += " ORCPT=utf-8;" + unitext(o.OriginalRecipient)
 	default:
-		s += " ORCPT=rfc822;" + xtext(o.OriginalRecipient)
+		s += " ORCPT=rfc822;" + wire.Xtext(o.OriginalRecipient)
 	}
 	return s
-}
-
-// xtext encodes as RFC 3461, section 4, has it.
-func xtext(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		if ch := s[i]; ch <= ' ' || ch >= 0x7f || ch == '+' || ch == '=' {
-			fmt.Fprintf(&b, "+%02X", ch)
-		} else {
-			b.WriteByte(ch)
-		}
-	}
-	return b.String()
 }
 
 func decodeXtext(s string) (string, bool) {

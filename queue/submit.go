@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/queue/internal/wire"
 )
 
 // Submission is what Submit is told beside the envelope and the message. The
@@ -122,11 +123,11 @@ func (s *Submission) check(env *mtakit.Envelope) error {
 	if err := complete(env, true); err != nil {
 		return err
 	}
-	if !plain(env.Sender) {
+	if !wire.IsAddress(env.Sender) {
 		return fmt.Errorf("%w: bad sender %.80q", ErrSubmission, env.Sender)
 	}
 	for i := range env.Recipients {
-		if address := env.Recipients[i].Address; !plain(address) {
+		if address := env.Recipients[i].Address; !wire.IsAddress(address) {
 			return fmt.Errorf("%w: bad recipient %.80q", ErrSubmission, address)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/queue/internal/wire"
 )
 
 // Verifier is a DeliveryAgent that can find out whether it would deliver to a
@@ -34,7 +35,7 @@ type Verifier interface {
 // because the Manager is not serving.
 func (m *Manager) Verify(ctx context.Context, address string) (mtakit.Result, error) {
 	m.setup()
-	if address == "" || !plain(address) {
+	if address == "" || !wire.IsAddress(address) {
 		return mtakit.Result{Outcome: mtakit.Bounced, Status: smtp.EnhancedCode{5, 1, 3}, Diagnostic: "bad address syntax"}, nil
 	}
 	p := &probe{ctx: ctx, result: make(chan mtakit.Result, 1), envelope: &mtakit.Envelope{Sender: m.doubleBounceSender(),

@@ -2,58 +2,12 @@ package relay
 
 import (
 	"strings"
-	"unicode/utf8"
 
 	"github.com/emersion/go-smtp"
 
 	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/queue/internal/wire"
 )
-
-// maxAddress bounds an address in octets. RFC 5321 has 254; Postfix takes what
-// a command line holds.
-const maxAddress = 1024
-
-// isWire reports whether an address can be written between < and > and nothing
-// else than one address be read there: no control characters, and no space and
-// no angle bracket outside quotes.
-func isWire(address string) bool {
-	if len(address) > maxAddress || !utf8.ValidString(address) {
-		return false
-	}
-	quoted := false
-	for i := 0; i < len(address); i++ {
-		switch ch := address[i]; {
-		case ch < ' ' || ch == 0x7f:
-			return false
-		case ch == '\\':
-			// Outside quotes it is no part of an address, and servers differ in what
-			// it hides from them.
-			if i++; !quoted || i == len(address) || address[i] < ' ' || address[i] >= 0x7f {
-				return false
-			}
-		case ch == '"':
-			quoted = !quoted
-		case !quoted && (ch == ' ' || ch == '<' || ch == '>'):
-			return false
-		}
-	}
-	return !quoted
-}
-
-// xtext encodes as RFC 3461, section 4, has it.
-func xtext(s string) string {
-	const digits = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := range len(s) {
-		ch := s[i]
-		if ch <= ' ' || ch >= 0x7f || ch == '+' || ch == '=' {
-			b.Write([]byte{'+', digits[ch>>4], digits[ch&15]})
-		} else {
-			b.WriteByte(ch)
-		}
-	}
-	return b.String()
-}
 
 // utf8Address encodes the address of ORCPT=utf-8 (RFC 6533, section 3): as it is
 // when the server takes UTF-8, in ASCII otherwise.
@@ -90,9 +44,9 @@ func rcptParameters(r *mtakit.Recipient, utf8Offered bool) string {
 	case o.OriginalRecipient != "" && o.OriginalRecipientType == smtp.DSNAddressTypeUTF8:
 		b.WriteString(" ORCPT=utf-8;" + utf8Address(o.OriginalRecipient, utf8Offered))
 	case o.OriginalRecipient != "":
-		b.WriteString(" ORCPT=rfc822;" + xtext(o.OriginalRecipient))
+		b.WriteString(" ORCPT=rfc822;" + wire.Xtext(o.OriginalRecipient))
 	case isASCII(r.OriginalAddress()):
-		b.WriteString(" ORCPT=rfc822;" + xtext(r.OriginalAddress()))
+		b.WriteString(" ORCPT=rfc822;" + wire.Xtext(r.OriginalAddress()))
 	default:
 		b.WriteString(" ORCPT=utf-8;" + utf8Address(r.OriginalAddress(), utf8Offered))
 	}

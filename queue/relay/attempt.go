@@ -10,6 +10,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/queue/internal/wire"
 )
 
 // attempt is one call of Deliver.
@@ -126,7 +127,7 @@ func (a *Agent) refuse(d *mtakit.Delivery) (mtakit.Result, bool) {
 	switch hops := d.Message.Header.Count("Received"); {
 	case limit > 0 && hops > limit:
 		return bounce(4, 6, fmt.Sprintf("too many hops: %d Received fields, this message loops", hops))
-	case !isWire(d.Envelope.Sender):
+	case !wire.IsAddress(d.Envelope.Sender):
 		return bounce(1, 7, "sender address cannot be sent by SMTP")
 	case d.Envelope.Options.Body == smtp.BodyBinaryMIME:
 		return bounce(6, 3, "BODY=BINARYMIME can only be sent in chunks, which this agent does not do")
@@ -139,7 +140,7 @@ func (a *Agent) refuse(d *mtakit.Delivery) (mtakit.Result, bool) {
 // checkRecipients bounces addresses that would break out of their command.
 func (t *attempt) checkRecipients() {
 	for i := range t.d.Recipients {
-		if address := t.d.Recipients[i].Address; address == "" || !isWire(address) {
+		if address := t.d.Recipients[i].Address; address == "" || !wire.IsAddress(address) {
 			t.finish([]int{i}, mtakit.Result{Outcome: mtakit.Bounced, Status: smtp.EnhancedCode{5, 1, 3},
 				Diagnostic: "recipient address cannot be sent by SMTP"})
 		}

@@ -6,6 +6,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/queue/internal/wire"
 )
 
 // mismatch is what the message needs and the server does not offer.
@@ -85,7 +86,7 @@ func (t *transaction) mail() string {
 			text += " RET=" + string(ret)
 		}
 		if e.Options.EnvelopeID != "" {
-			text += " ENVID=" + xtext(e.Options.EnvelopeID)
+			text += " ENVID=" + wire.Xtext(e.Options.EnvelopeID)
 		}
 	}
 	return text + "\r\n"
