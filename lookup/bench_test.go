@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -39,18 +40,72 @@ func BenchmarkHashLoad(b *testing.B) {
 	}
 }
 
-func BenchmarkRegexp(b *testing.B) {
+// headerChecks are rules as header_checks has them.
+func headerChecks(n int) string {
 	var text strings.Builder
-	for i := range 1000 {
-		fmt.Fprintf(&text, "/^subject:.*word%d (pill|loan)s?/ REJECT %d\n", i, i)
-	}
-	table, _ := ParseRegexp("bench", text.String())
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, ok, _ := table.Lookup(b.Context(), "Subject: the minutes of our meeting on Tuesday"); ok {
-			b.Fatal("found")
+	for i := range n {
+		switch i % 4 {
+		case 0:
+			fmt.Fprintf(&text, "/^Subject:.*word%d (pill|loan)s?/ REJECT %d\n", i, i)
+		case 1:
+			fmt.Fprintf(&text, "/^Content-(Type|Disposition):.*name[[:space:]]*=[[:space:]]*\"?.*\\.(ext%d|pif)/ REJECT %d\n", i, i)
+		case 2:
+			fmt.Fprintf(&text, "/^(From|Reply-To):.*@spam%d\\.example>?$/ REJECT %d\n", i, i)
+		case 3:
+			fmt.Fprintf(&text, "/^Received:.*\\[10\\.%d\\.%d\\.[0-9]+\\]/ WARN %d\n", i/256%256, i%256, i)
 		}
 	}
+	return text.String()
+}
+
+// headers are fields that header_checks look at.
+var headers = []string{
+	"Subject: the minutes of our meeting on Tuesday",
+	"From: Alice Example <alice@example.org>",
+	"Received: from mx.example.net (mx.example.net [192.0.2.25])\n\tby mail.example.org with ESMTPS id 4X7yZ1 for <bob@example.org>;\n\tFri, 27 Nov 2026 10:00:00 +0000",
+	"Content-Type: application/pdf; name=\"minutes.pdf\"",
+	"To: bob@example.org",
+	"Message-ID: <20261127100000.4X7yZ1@mx.example.net>",
+	"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/simple; d=example.net; s=2026; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; h=From:To:Subject",
+	"Subject: word9996 loans",
+}
+
+func BenchmarkRegexp(b *testing.B) {
+	for _, n := range []int{100, 1000, 10_000} {
+		b.Run(fmt.Sprint(n, " rules"), func(b *testing.B) {
+			table, problems := ParseRegexp("bench", headerChecks(n))
+			if len(problems) > 0 {
+				b.Fatal(problems)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, _, err := table.Lookup(b.Context(), headers[i%len(headers)]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkRegexpLoad(b *testing.B) {
+	const n = 10_000
+	text := headerChecks(n)
+	before := heap()
+	var table *Regexp
+	b.ReportAllocs()
+	for b.Loop() {
+		table, _ = ParseRegexp("bench", text)
+	}
+	b.ReportMetric(float64(heap()-before)/n, "B/rule")
+	runtime.KeepAlive(table)
+}
+
+// heap returns how many bytes are in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func BenchmarkCIDR(b *testing.B) {

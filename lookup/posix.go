@@ -15,11 +15,11 @@ type dialect struct {
 	basic         bool // no REG_EXTENDED
 }
 
-// compilePOSIX compiles a pattern in the syntax of regex(7) as the GNU C
-// library reads it in the C locale, which is where Postfix runs: byte by byte.
-// Back references cannot be had: the matcher here takes linear time.
-func compilePOSIX(pattern string, d dialect) (*regexp.Regexp, error) {
-	p := posix{dialect: d, in: pattern}
+// parsePOSIX reads a pattern in the syntax of regex(7) as the GNU C library does
+// in the C locale, which is where Postfix runs: byte by byte. Back references
+// cannot be had: the matcher here takes linear time.
+func parsePOSIX(text string, d dialect) (*pattern, error) {
+	p := posix{dialect: d, in: text}
 	expr, err := p.alternatives(0)
 	if err != nil {
 		return nil, err
@@ -31,12 +31,7 @@ func compilePOSIX(pattern string, d dialect) (*regexp.Regexp, error) {
 	if d.multiline {
 		flags += "(?m)"
 	}
-	re, err := regexp.Compile(flags + expr)
-	if err != nil {
-		return nil, err
-	}
-	re.Longest()
-	return re, nil
+	return newLinear(flags+expr, true)
 }
 
 // posix reads a POSIX pattern and writes it in the syntax of package regexp.
