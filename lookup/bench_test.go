@@ -71,9 +71,17 @@ var headers = []string{
 }
 
 func BenchmarkRegexp(b *testing.B) {
+	benchmarkPatterns(b, func(text string) (LookupTable, []error) { return ParseRegexp("bench", text) })
+}
+
+func BenchmarkPCRE(b *testing.B) {
+	benchmarkPatterns(b, func(text string) (LookupTable, []error) { return ParsePCRE("bench", text, Options{}) })
+}
+
+func benchmarkPatterns(b *testing.B, parse func(text string) (LookupTable, []error)) {
 	for _, n := range []int{100, 1000, 10_000} {
 		b.Run(fmt.Sprint(n, " rules"), func(b *testing.B) {
-			table, problems := ParseRegexp("bench", headerChecks(n))
+			table, problems := parse(headerChecks(n))
 			if len(problems) > 0 {
 				b.Fatal(problems)
 			}

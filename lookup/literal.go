@@ -154,24 +154,27 @@ func few(texts []string) []string {
 	return texts
 }
 
+// concatenation knows all the texts only when each of its parts does and they are
+// few. Otherwise it knows the runs of parts that do.
 func concatenation(subs []*syntax.Regexp) analysis {
 	all := analysis{exact: []string{""}}
+	whole := true
 	for i, sub := range subs {
 		next := analyse(sub)
 		if i == 0 {
-			all.anchored = next.anchored
-			all.prefixes = next.prefixes
+			all.anchored, all.prefixes = next.anchored, next.prefixes
 		}
 		all.sets = append(all.sets, next.sets...)
-		switch joined := product(all.exact, next.exact); {
-		case joined != nil:
-			all.exact = joined
-		case all.exact != nil:
+		joined := product(all.exact, next.exact)
+		if joined == nil {
+			whole = false
 			all.flush()
-			all.exact = next.exact
-		default:
-			all.exact = next.exact
+			joined = next.exact
 		}
+		all.exact = joined
+	}
+	if !whole {
+		all.flush()
 	}
 	return all
 }

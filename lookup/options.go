@@ -16,6 +16,9 @@ type Options struct {
 	// Bare is the value of lines that hold nothing but a key, for files that
 	// are lists. "" means that such lines are skipped as faulty.
 	Bare string
+	// MatchTime is how long one pattern of a pcre table that needs backtracking may
+	// search one key before the lookup fails. 0 means a second.
+	MatchTime time.Duration
 	// Inspect is asked what else is wrong with a text of a File that comes into
 	// force, beside what the table sees by itself, and returns *LineErrors. They
 	// are logged and kept as the table's own, and change nothing. It is called
@@ -32,6 +35,14 @@ func (o Options) interval() time.Duration {
 		return time.Second
 	}
 	return o.Check
+}
+
+// limit returns how long a pattern may search.
+func (o Options) limit() time.Duration {
+	if o.MatchTime <= 0 {
+		return time.Second
+	}
+	return o.MatchTime
 }
 
 func (o Options) logger() *slog.Logger {

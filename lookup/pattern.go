@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,11 +22,11 @@ type pattern struct {
 	// that.
 	backtracks bool
 	limit      time.Duration
-	// lastNewline is another form of it for keys that end with a newline, which has
-	// to be searched for by backtracking; "" means that there is no other form.
-	lastNewline string
-	needs       needs
-	program     atomic.Pointer[program]
+	// newline is another form of it for keys that end with a newline; nil means that
+	// they are like others.
+	newline *pattern
+	needs   needs
+	program atomic.Pointer[program]
 }
 
 // program is a compiled pattern: one of the two.
@@ -102,7 +103,7 @@ func (c *programs) match(p *pattern, key, wide string) (bool, error) {
 	if !p.needs.begin(key) {
 		return false, nil
 	}
-	prog, err := c.of(p)
+	prog, err := c.of(p.form(wide))
 	if err != nil {
 		return false, err
 	}
@@ -112,9 +113,17 @@ func (c *programs) match(p *pattern, key, wide string) (bool, error) {
 	return prog.back.MatchString(wide)
 }
 
+// form returns the pattern as it is for a key.
+func (p *pattern) form(key string) *pattern {
+	if p.newline != nil && strings.HasSuffix(key, "\n") {
+		return p.newline
+	}
+	return p
+}
+
 // submatches returns what the parentheses matched, the whole match first.
 func (c *programs) submatches(p *pattern, wide string) ([]string, error) {
-	prog, err := c.of(p)
+	prog, err := c.of(p.form(wide))
 	if err != nil {
 		return nil, err
 	}

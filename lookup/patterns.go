@@ -160,8 +160,8 @@ func parsePatternRule(line string, reader patternReader) (r rule[expressions], n
 }
 
 // readDelimited cuts a pattern off a line that starts with its delimiter. What
-// follows it are flags, which end with white space or an exclamation mark.
-func readDelimited(line string) (pattern, flags, rest string, err error) {
+// follows it are flags, up to one of the bytes of ends.
+func readDelimited(line, ends string) (pattern, flags, rest string, err error) {
 	if line == "" {
 		return "", "", "", errors.New("no pattern")
 	}
@@ -170,7 +170,7 @@ func readDelimited(line string) (pattern, flags, rest string, err error) {
 		return "", "", "", fmt.Errorf("no closing delimiter %q", line[:1])
 	}
 	pattern, rest = line[1:end], line[end+1:]
-	n := strings.IndexAny(rest, space+"!")
+	n := strings.IndexAny(rest, ends)
 	if n < 0 {
 		n = len(rest)
 	}

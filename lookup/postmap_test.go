@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,16 @@ func newPostmap(t *testing.T) *postmap {
 	p.configure(t, p.dir, "yes")
 	p.configure(t, p.bytes, "no")
 	return p
+}
+
+// supports skips a test of a type that is a package of its own in Debian.
+func (p *postmap) supports(t *testing.T, kind string) {
+	t.Helper()
+	out, err := exec.Command(filepath.Join(filepath.Dir(p.program), "postconf"), "-c", p.dir, "-m").Output()
+	require.NoError(t, err)
+	if !slices.Contains(strings.Fields(string(out)), kind) {
+		absent(t, "postmap for "+kind, "postfix-"+kind)
+	}
 }
 
 func (p *postmap) configure(t *testing.T, dir, utf8 string) {
@@ -140,6 +151,20 @@ var postmapTables = []struct{ name, kind, text, keys string }{
 	{"continuation", "regexp", "/a/ one\n  two\n# c\n   three\n/b/\n b\n", "a|b"},
 	{"words", "regexp", "ifx /a/\nfoo\n/a/ a\nendifx\n", "a"},
 
+	{"pcre", "pcre", "/^subject: *(.*)$/ got $1\n/^date:/i small\n/a.b/s not over lines\n!/x/ no x\nif /^q/\n/r$/ qr\nendif\n/x(?=y)/ before y\n/(?<!z)x/ not behind z\n/(x)\\1/ twice\n",
+		"Subject: hello|Date: x|date: x|q|qr|xy|zx|zxy|zxx|aXb|x"},
+	{"pcre escapes", "pcre", "/^\\d+$/ digits\n/^\\w\\W$/ w\n/^\\h$/ h\n/^\\x41\\x{42}\\103$/ hex\n/^\\Qa.b\\E+$/ quoted\n/^\\cA$/ control\n/\\e/ esc\n/\\p{L}/ prop\n/\\y/ bad\n/^[\\d\\-x]+$/ class\n/^[[:alpha:][:^digit:]]$/ posix\n/^[^\\W_]{2}$/ neg\n/^a\\z/ end\n/\\Ab\\Z/ ends\n/^\\N{2}$/ N\n",
+		"12|a-|\t|ABC|abc|a.b|a.bb|\x01|a.|--x|-|ab|a_|b|a|\x1b|~~"},
+	{"pcre flags", "pcre", "/^ a b # c/x x\n/b/A anchored\n/^c.*?(d+)/ lazy $1\n/^e.*(f+)/U ungreedy $1\n/^g$/E g\n/h/q bad\n/^i/X x\n/(?-i)J/ J\n/(?i:k)L/i kL\n/(m(?-i)N|O)/ $1\n",
+		"ab|b|ab|cddd|eff|g|h|i|j|J|KL|Kl|mN|mn|O|o"},
+	{"pcre groups", "pcre", "/^(?<year>\\d\\d)-(?P<m>\\d)$/ ${2}/$1\n/^(a)(?:b)(c)?$/ <$1$2>\n/^(?>d+)d/ never\n/^e++e/ never\n/^(?P<n>f+)-(?P=n)\\k<n>\\g{n}\\g{-1}$/ names\n/^(?|g|h)$/ reset\n/^(i)?(?(1)j|k)$/ condition\n/l{,2}/ literal\n/m{2,1}/ bad\n/^n{2}{3}$/ six\n/*o/ bad\n/p)/ bad\n/(p/ bad\n/()q/ empty\n/^(?#c)r$/ comment\n/(?R)/ recursion\n/^s**$/ stars\n",
+		"26-1|abc|ab|ddd|eee|f-ffff|f-fff|g|ij|k|i|l|l{,2}|mm|nnnnnn|o|p|q|r|s|ss"},
+	{"pcre is not regexp", "pcre", "/a/!/b/ double\n/c/! flag\n/d/i!x flag\n/e/ !text\n", "a|ab|c|d|e"},
+	{"pcre bytes", "pcre", "/^gr\xc3\xbc.$/ one\n/^gr\xc3\xbc..$/ two\n/^[\xe4-\xef]$/ range\n/^\\xff[^a]$/ hex\n/^\\w$/ word\n/\\b\xc3/ edge\n",
+		"gr\xc3\xbc\xc3\x9f|gr\xc3\xbcx|\xe5|\xff\xfe|\xe4|a\xc3|\xc3"},
+	{"pcre classes", "pcre", "/^[]a]$/ 1\n/^[^]b]$/ 2\n/^[a\\]]c$/ 3\n/^[z-a]/ bad\n/^[\\w-d]e$/ odd\n/^[a-\\d]/ bad\n/^[[.x.]]/ bad\n/^[-f]g$/ 4\n/^[f-]h$/ 5\n/^[[:foo:]]/ bad\n/^[\\b]$/ 6\n/^[A-Z]i$/i 7\n/^[^A]j$/ 8\n/^[[:upper:]]k$/ 9\n/^[[:upper:]]l$/i 10\n",
+		"]|a|b|]c|-e|-g|fh|-h|Ai|ai|Aj|aj|bj|Ak|ak|al|Al|\x08"},
+
 	{"networks", "cidr", "192.168.1.1 host\n192.168.0.0/16 net\n10.0.0.1/8 bits\n10.0.0.0/33 len\n[::1]/128 v6\n[2001:db8::]/32 net6\n[2001:db8:1::1] x\n!172.16.0.0/12 not\n",
 		"192.168.1.1|192.168.2.1|10.0.0.1|::1|2001:db8::5|172.16.0.1|8.8.8.8|host.example|[::1]|fe80::1|1.2.3"},
 	{"blocks", "cidr", "if 10.0.0.0/8\n10.1.0.0/16 one\n!10.2.0.0/16 not two\nendif\n!!1.2.3.4 twice\nif !5.0.0.0/8\n6.6.6.6 six\nendif x\n127.0.0.0/8\n010.0.0.1 octal\n1.2.3 short\n",
@@ -163,6 +188,10 @@ func openText(t *testing.T, kind, text string) lookup.LookupTable {
 		table, problems := lookup.ParseRegexp("table", text)
 		t.Log(problems)
 		return table
+	case "pcre":
+		table, problems := lookup.ParsePCRE("table", text, lookup.Options{})
+		t.Log(problems)
+		return table
 	case "cidr":
 		table, problems := lookup.ParseCIDR("table", text, lookup.Options{})
 		t.Log(problems)
@@ -178,6 +207,7 @@ func TestPostmap(t *testing.T) {
 	p := newPostmap(t)
 	for _, c := range postmapTables {
 		t.Run(c.kind+" "+c.name, func(t *testing.T) {
+			p.supports(t, c.kind)
 			p.agree(t, c.kind, c.text, openText(t, c.kind, c.text), strings.Split(c.keys, "|"))
 		})
 	}
@@ -201,7 +231,7 @@ func TestPostmapRandom(t *testing.T) {
 		}
 		return b.String()
 	}
-	for range 40 {
+	for range 80 {
 		var text strings.Builder
 		for n := range 25 {
 			fmt.Fprintf(&text, "/%s/%s rule %d\n", pick(tokens, 8), []string{"", "", "i", "x", "m"}[r.IntN(5)], n)
@@ -211,6 +241,42 @@ func TestPostmapRandom(t *testing.T) {
 			keys = append(keys, pick(keyTokens, 6))
 		}
 		p.agree(t, "regexp", text.String(), openText(t, "regexp", text.String()), keys)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// TestPostmapRandomPerl does so in the syntax of Perl.
+func TestPostmapRandomPerl(t *testing.T) {
+	t.Parallel()
+	p := newPostmap(t)
+	p.supports(t, "pcre")
+	r := rand.New(rand.NewPCG(5, 6))
+	tokens := []string{
+		"a", "b", "c", "A", "1", "2", ".", "*", "+", "?", "|", "(", ")", "(", ")", "^", "$", "[ab]", "[^a]", "[", "]", "{1,2}", "{", "}", "{2}", "{,2}", "-", ",",
+		"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i)", "(?-i)", "(?i:", "(?s-m:", "(?m)", "(?x)", "(?#", "(?P<n>", "(?P=n)", "\\1", "\\2", "\\g{1}", "\\k<n>",
+		"\\d", "\\D", "\\w", "\\W", "\\s", "\\b", "\\B", "\\A", "\\z", "\\Z", "\\x61", "\\061", "\\Q", "\\E", "[[:alpha:]]", "[b-c]", "[^\\d]", "\\h", "\\N", " ", "#", "\\", "\\.", "\xc3",
+	}
+	keyTokens := []string{"a", "b", "c", "A", "B", ".", "-", "(", "]", "{", "*", "1", "2", " ", "#", "\xc3", "ab", "aa"}
+	pick := func(from []string, most int) string {
+		var b strings.Builder
+		for range 1 + r.IntN(most) {
+			b.WriteString(from[r.IntN(len(from))])
+		}
+		return b.String()
+	}
+	for range 120 {
+		var text strings.Builder
+		for n := range 25 {
+			not := []string{"", "", "", "!"}[r.IntN(4)]
+			fmt.Fprintf(&text, "%s/%s/%s rule %d\n", not, pick(tokens, 8), []string{"", "", "", "i", "x", "m", "s", "A", "E", "U"}[r.IntN(10)], n)
+		}
+		keys := make([]string, 0, 30)
+		for range 30 {
+			keys = append(keys, pick(keyTokens, 6))
+		}
+		p.agree(t, "pcre", text.String(), openText(t, "pcre", text.String()), keys)
 		if t.Failed() {
 			return
 		}

@@ -24,7 +24,7 @@ type posixReader struct{}
 func (posixReader) double() bool { return true }
 
 func (posixReader) read(line string) (*pattern, string, error) {
-	text, flags, rest, err := readDelimited(line)
+	text, flags, rest, err := readDelimited(line, space+"!")
 	if err != nil {
 		return nil, "", err
 	}

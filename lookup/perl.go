@@ -1,0 +1,624 @@
+package lookup
+
+import (
+	"errors"
+	"fmt"
+	"regexp/syntax"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dlclark/regexp2"
+)
+
+// perlOptions are the flags of pcre_table(5) and of (?imsxU-imsxU).
+type perlOptions struct {
+	caseless, multiline, dotAll, extended, ungreedy bool
+	anchored, dollarEnd                             bool
+}
+
+// parsePerl reads a pattern in the syntax of pcre2pattern(3), byte by byte as in
+// the C locale. What package regexp can match it does; the rest is written for a
+// backtracking search, with everything spelled out that the two would read
+// differently.
+func parsePerl(text string, o perlOptions, limit time.Duration) (*pattern, error) {
+	p := &perl{perlOptions: o, in: text, names: map[string]int{}}
+	p.countGroups()
+	p.both(p.caseFlag())
+	_, err := p.alternatives(0)
+	switch {
+	case err != nil:
+		return nil, err
+	case p.in != "" || p.open:
+		return nil, errors.New("unmatched parenthesis")
+	case p.twice != "":
+		return nil, fmt.Errorf("two groups have the name %s", quoteShort(p.twice))
+	}
+	linear, back := string(p.linear), string(p.back)
+	if o.anchored {
+		linear, back = `\A(?:`+linear+")", `\A(?:`+back+")"
+	}
+	made := &pattern{source: back, groups: p.groups, backtracks: true, limit: limit}
+	tree, err := syntax.Parse(linear, syntax.Perl)
+	if err == nil {
+		made.needs = needsOf(tree)
+	}
+	if err == nil && !p.backtracks {
+		made.source, made.backtracks = linear, false
+		if p.newline {
+			made.newline = &pattern{source: back, groups: p.groups, backtracks: true, limit: limit}
+		}
+	}
+	if made.backtracks {
+		_, err = regexp2.Compile(made.source, regexp2.None)
+		if err != nil {
+			return nil, fmt.Errorf("cannot be matched: %w", err)
+		}
+	}
+	return made, nil
+}
+
+// perl reads a pattern and writes it in two ways: for package regexp, and for a
+// backtracking search. When only the latter can match it, the former is a pattern
+// that everything matches which the latter matches.
+type perl struct {
+	perlOptions
+	in           string // what is still to be read
+	linear, back []byte
+	backtracks   bool
+	newline      bool // a newline at the end of a key matters
+	total        int  // parentheses in the whole pattern
+	groups       int  // so far
+	names        map[string]int
+	twice        string // a name that two groups have
+	quoting      bool   // within a class: between \Q and \E
+	open         bool   // a comment does not end
+}
+
+// variable is the width of what may match any number of bytes.
+const variable = -1
+
+func (p *perl) both(s string) { p.write(s, s) }
+
+func (p *perl) write(linear, back string) {
+	p.linear = append(p.linear, linear...)
+	p.back = append(p.back, back...)
+}
+
+func (p *perl) caseFlag() string {
+	if p.caseless {
+		return "(?i)"
+	}
+	return "(?-i)"
+}
+
+func (p *perl) take(token string) bool {
+	rest, ok := strings.CutPrefix(p.in, token)
+	if ok {
+		p.in = rest
+	}
+	return ok
+}
+
+// countGroups finds the names of the parentheses, to which a reference may point
+// from before.
+func (p *perl) countGroups() {
+	for i := 0; i < len(p.in); i++ {
+		switch p.in[i] {
+		case '\\':
+			if strings.HasPrefix(p.in[i:], `\Q`) {
+				if end := strings.Index(p.in[i:], `\E`); end >= 0 {
+					i += end
+				} else {
+					i = len(p.in)
+				}
+			}
+			i++
+		case '[':
+			i += classEnd(p.in[i:])
+		case '(':
+			p.countGroup(p.in[i:])
+		}
+	}
+}
+
+func (p *perl) countGroup(s string) {
+	name, named := groupName(s)
+	if !named && strings.HasPrefix(s, "(?") || strings.HasPrefix(s, "(*") {
+		return
+	}
+	p.total++
+	if named {
+		if p.names[name] != 0 {
+			p.twice = name
+		}
+		p.names[name] = p.total
+	}
+}
+
+// groupName returns the name of a named group that s starts with.
+func groupName(s string) (name string, ok bool) {
+	for _, form := range [][2]string{{"(?P<", ">"}, {"(?<", ">"}, {"(?'", "'"}} {
+		rest, found := strings.CutPrefix(s, form[0])
+		if !found || strings.HasPrefix(rest, "=") || strings.HasPrefix(rest, "!") {
+			continue
+		}
+		if name, _, ok = strings.Cut(rest, form[1]); ok && isName(name) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func isName(s string) bool {
+	for i := range len(s) {
+		if !isAlnum(s[i]) && s[i] != '_' || i == 0 && isDigit(s[i]) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 32
+}
+
+// classEnd returns the offset of the bracket that closes a class.
+func classEnd(s string) int {
+	i := 1
+	if strings.HasPrefix(s[i:], "^") {
+		i++
+	}
+	for first := true; i < len(s); first = false {
+		switch {
+		case s[i] == '\\':
+			i++
+		case s[i] == '[' && i+1 < len(s) && s[i+1] == ':':
+			if end := strings.Index(s[i:], ":]"); end > 0 {
+				i += end + 1
+			}
+		case s[i] == ']' && !first:
+			return i
+		}
+		i++
+	}
+	return len(s)
+}
+
+// alternatives reads up to the end of the group, whose options end with it, and
+// returns the widths of its branches.
+func (p *perl) alternatives(depth int) (widths []int, err error) {
+	if depth > maxNesting {
+		return nil, errors.New("parentheses too deep")
+	}
+	before := p.perlOptions
+	for {
+		width, err := p.branch(depth)
+		if err != nil {
+			return nil, err
+		}
+		widths = append(widths, width)
+		if !p.take("|") {
+			p.perlOptions = before
+			return widths, nil
+		}
+		p.both("|")
+	}
+}
+
+func (p *perl) branch(depth int) (width int, err error) {
+	for {
+		p.skipComments()
+		if p.in == "" || p.in[0] == '|' || p.in[0] == ')' {
+			return width, nil
+		}
+		if p.take(`\E`) { // with no \Q before it
+			continue
+		}
+		piece, err := p.piece(depth)
+		if err != nil {
+			return 0, err
+		}
+		width = sum(width, piece)
+	}
+}
+
+func sum(a, b int) int {
+	if a == variable || b == variable {
+		return variable
+	}
+	return a + b
+}
+
+// one returns the width of a group: that of all its branches.
+func one(widths []int) int {
+	for _, w := range widths {
+		if w != widths[0] {
+			return variable
+		}
+	}
+	return widths[0]
+}
+
+// skipComments skips (?#...), and with the flag x white space and #... too.
+func (p *perl) skipComments() {
+	for {
+		switch {
+		case strings.HasPrefix(p.in, "(?#"):
+			closed := false
+			_, p.in, closed = strings.Cut(p.in, ")")
+			p.open = p.open || !closed
+		case p.extended && p.in != "" && isSpace(p.in[0]):
+			p.in = p.in[1:]
+		case p.extended && strings.HasPrefix(p.in, "#"):
+			_, p.in, _ = strings.Cut(p.in, "\n")
+		default:
+			return
+		}
+	}
+}
+
+// item is an atom as the two engines are told it.
+type item struct {
+	linear, back string
+	width        int
+	repeats      bool // a repetition may follow
+}
+
+// piece reads an atom with its repetition.
+func (p *perl) piece(depth int) (width int, err error) {
+	if p.take(`\Q`) {
+		quoted, rest, _ := strings.Cut(p.in, `\E`)
+		p.in = rest
+		return p.quoted(quoted)
+	}
+	linear, back := len(p.linear), len(p.back)
+	atom, err := p.atom(depth)
+	if err != nil {
+		return 0, err
+	}
+	atom.linear, atom.back = string(p.linear[linear:]), string(p.back[back:])
+	p.linear, p.back = p.linear[:linear], p.back[:back]
+	return p.repeat(atom)
+}
+
+// quoted writes a literal text. A repetition behind it is of its last byte.
+func (p *perl) quoted(s string) (width int, err error) {
+	for i := range len(s) {
+		lit := literal(s[i])
+		if i < len(s)-1 {
+			p.both(lit)
+			continue
+		}
+		width, err = p.repeat(item{lit, lit, 1, true})
+	}
+	return sum(max(len(s)-1, 0), width), err
+}
+
+// repeat writes an atom with the repetition that follows it, if there is one.
+func (p *perl) repeat(atom item) (width int, err error) {
+	for p.skipComments(); strings.HasPrefix(p.in, `\Q\E`) || strings.HasPrefix(p.in, `\E`); p.skipComments() {
+		p.in = p.in[strings.Index(p.in, `\E`)+2:]
+	}
+	op := p.repetition()
+	if op == "" {
+		p.write(atom.linear, atom.back)
+		return atom.width, nil
+	}
+	if !atom.repeats {
+		return 0, errors.New("nothing to repeat")
+	}
+	lazy, possessive := p.take("?"), false
+	if !lazy {
+		possessive = p.take("+")
+	}
+	mark := ""
+	if lazy != p.ungreedy && !possessive {
+		mark = "?"
+	}
+	linear, back := "(?:"+atom.linear+")"+op+mark, "(?:"+atom.back+")"+op+mark
+	if possessive {
+		p.backtracks = true
+		back = "(?>" + back + ")"
+	}
+	p.write(linear, back)
+	if n, err := strconv.Atoi(strings.Trim(op, "{}")); err == nil && atom.width != variable {
+		return n * atom.width, nil
+	}
+	return variable, nil
+}
+
+// repetition reads *, +, ? or {n,m}. A brace that is none is a literal.
+func (p *perl) repetition() string {
+	if p.in == "" {
+		return ""
+	}
+	switch c := p.in[0]; c {
+	case '*', '+', '?':
+		p.in = p.in[1:]
+		return string(c)
+	case '{':
+		counts, rest, ok := strings.Cut(p.in[1:], "}")
+		if ok && isCount(counts) {
+			p.in = rest
+			return "{" + counts + "}"
+		}
+	}
+	return ""
+}
+
+func isCount(s string) bool {
+	low, high, isRange := strings.Cut(s, ",")
+	for _, n := range []string{low, high} {
+		if strings.Trim(n, "0123456789") != "" {
+			return false
+		}
+	}
+	return low != "" && (isRange || high == "")
+}
+
+// atom reads and writes what a repetition applies to.
+func (p *perl) atom(depth int) (item, error) {
+	c := p.in[0]
+	switch {
+	case c == '(':
+		return p.group(depth)
+	case c == '[':
+		set, err := p.class()
+		p.both(set.String())
+		return item{width: 1, repeats: true}, err
+	case c == '\\':
+		return p.escape()
+	case p.repetition() != "":
+		return item{}, errors.New("nothing to repeat")
+	}
+	p.in = p.in[1:]
+	switch c {
+	case '.':
+		p.both(p.dot())
+	case '^':
+		p.begin()
+		return item{}, nil
+	case '$':
+		p.end(p.multiline, p.dollarEnd)
+		return item{}, nil
+	default:
+		p.both(literal(c))
+	}
+	return item{width: 1, repeats: true}, nil
+}
+
+func (p *perl) dot() string {
+	if p.dotAll {
+		return `(?s:.)`
+	}
+	return `[^\n]`
+}
+
+// begin writes ^. With the flag m it is not behind a newline that the key ends with.
+func (p *perl) begin() {
+	if !p.multiline {
+		p.both(`\A`)
+		return
+	}
+	p.newline = true
+	p.write(`(?m:^)`, `(?:\A|(?<=\n)(?!\z))`)
+}
+
+// end writes $ or \Z: without the flag m it is also before a newline that the key
+// ends with.
+func (p *perl) end(multiline, only bool) {
+	switch {
+	case multiline:
+		p.write(`(?m:$)`, `(?=\n|\z)`)
+	case only:
+		p.both(`\z`)
+	default:
+		p.newline = true
+		p.write(`\z`, `(?=\n?\z)`)
+	}
+}
+
+// looks are the groups that only look, and those that do not go back.
+var looks = [...]string{"(?=", "(?!", "(?<=", "(?<!", "(?>"}
+
+func (p *perl) group(depth int) (item, error) {
+	for _, open := range looks {
+		if p.take(open) {
+			return p.look(open, depth)
+		}
+	}
+	if name, ok := groupName(p.in); ok {
+		p.in = p.in[strings.IndexAny(p.in, "<'")+1+len(name)+1:]
+		return p.capture(depth)
+	}
+	switch {
+	case strings.HasPrefix(p.in, "(*"):
+		return item{}, errors.New("verbs such as (*UTF8) are not known")
+	case strings.HasPrefix(p.in, "(?P="):
+		return p.namedReference()
+	case strings.HasPrefix(p.in, "(?("):
+		return p.condition(depth)
+	case p.take("(?|"):
+		return p.branchReset(depth)
+	case strings.HasPrefix(p.in, "(?"):
+		return p.options(depth)
+	}
+	p.in = p.in[1:]
+	return p.capture(depth)
+}
+
+// capture reads the inside of a group that is numbered.
+func (p *perl) capture(depth int) (item, error) {
+	p.groups++
+	p.both("(" + p.caseFlag())
+	widths, err := p.closeGroup(depth)
+	if err != nil {
+		return item{}, err
+	}
+	return item{width: one(widths), repeats: true}, nil
+}
+
+// branchReset reads (?|...), whose branches number their groups alike. Without
+// groups that is a group like others.
+func (p *perl) branchReset(depth int) (item, error) {
+	before := p.groups
+	p.both("(?:" + p.caseFlag())
+	widths, err := p.closeGroup(depth)
+	if err == nil && p.groups != before {
+		err = errors.New("(?| with groups in it is not known")
+	}
+	if err != nil {
+		return item{}, err
+	}
+	return item{width: one(widths), repeats: true}, nil
+}
+
+func (p *perl) closeGroup(depth int) (widths []int, err error) {
+	if widths, err = p.alternatives(depth + 1); err != nil {
+		return nil, err
+	}
+	if !p.take(")") {
+		return nil, errors.New("unmatched parenthesis")
+	}
+	p.both(")")
+	return widths, nil
+}
+
+// look reads a group that package regexp does not have. It is told nothing of what
+// is only looked at, and of a group that does not go back that it does.
+func (p *perl) look(open string, depth int) (item, error) {
+	p.backtracks = true
+	kept := len(p.linear)
+	p.write("(?:"+p.caseFlag(), open+p.caseFlag())
+	widths, err := p.closeGroup(depth)
+	if err != nil {
+		return item{}, err
+	}
+	if open == "(?>" {
+		return item{width: one(widths), repeats: true}, nil
+	}
+	if strings.HasPrefix(open, "(?<") && slices.Contains(widths, variable) {
+		return item{}, errors.New("a look behind must have a fixed length")
+	}
+	p.linear = append(p.linear[:kept], "(?:)"...)
+	return item{repeats: true}, nil
+}
+
+// condition reads (?(1)yes|no), (?(<name>)yes|no) and (?(?=look)yes|no).
+func (p *perl) condition(depth int) (item, error) {
+	p.backtracks = true
+	p.in = p.in[2:]
+	kept := len(p.linear)
+	if slices.ContainsFunc(looks[:4], func(open string) bool { return strings.HasPrefix(p.in, open) }) {
+		p.back = append(p.back, "(?"...)
+		if _, err := p.group(depth + 1); err != nil {
+			return item{}, err
+		}
+	} else {
+		name, rest, ok := strings.Cut(p.in[1:], ")")
+		n, err := p.groupNumber(strings.Trim(name, "<>'"))
+		if !ok || err != nil {
+			return item{}, errors.Join(errors.New("bad condition"), err)
+		}
+		p.in = rest
+		p.back = append(p.back, fmt.Sprintf("(?(%d)", n)...)
+	}
+	p.linear = append(p.linear[:kept], "(?:|"...)
+	p.both("(?:)")
+	widths, err := p.closeGroup(depth)
+	if err == nil && len(widths) > 2 {
+		err = errors.New("a condition has two branches at most")
+	}
+	if err != nil {
+		return item{}, err
+	}
+	return item{width: one(append(widths, 0)[:2]), repeats: true}, nil
+}
+
+// options reads (?i), (?i:...), (?:...) and so on.
+func (p *perl) options(depth int) (item, error) {
+	letters, end := p.in[2:], strings.IndexAny(p.in[2:], ":)")
+	if end < 0 {
+		return item{}, errors.New("unmatched parenthesis")
+	}
+	colon := letters[end] == ':'
+	letters = letters[:end]
+	before := p.perlOptions
+	if err := p.setOptions(letters); err != nil {
+		return item{}, err
+	}
+	p.in = p.in[2+end+1:]
+	if !colon {
+		p.both(p.caseFlag())
+		return item{}, nil
+	}
+	p.both("(?:" + p.caseFlag())
+	widths, err := p.closeGroup(depth)
+	p.perlOptions = before
+	if err != nil {
+		return item{}, err
+	}
+	return item{width: one(widths), repeats: true}, nil
+}
+
+// setOptions heeds the letters of (?i-m), "i-m".
+func (p *perl) setOptions(letters string) error {
+	on := true
+	for i := range len(letters) {
+		switch letters[i] {
+		case '-':
+			on = false
+		case '^':
+			p.caseless, p.multiline, p.dotAll, p.extended = false, false, false, false
+		case 'i':
+			p.caseless = on
+		case 'm':
+			p.multiline = on
+		case 's':
+			p.dotAll = on
+		case 'x':
+			p.extended = on
+		case 'U':
+			p.ungreedy = on
+		default:
+			return fmt.Errorf("(?%s is not known", letters)
+		}
+	}
+	return nil
+}
+
+// namedReference reads (?P=name).
+func (p *perl) namedReference() (item, error) {
+	name, rest, ok := strings.Cut(p.in[len("(?P="):], ")")
+	if !ok {
+		return item{}, errors.New("unmatched parenthesis")
+	}
+	p.in = rest
+	return p.reference(name)
+}
+
+// reference writes a reference to what a group matched.
+func (p *perl) reference(to string) (item, error) {
+	n, err := p.groupNumber(to)
+	if err != nil {
+		return item{}, err
+	}
+	p.backtracks = true
+	p.write(`(?s:.*)`, fmt.Sprintf(`(?:\%d)`, n))
+	return item{width: variable, repeats: true}, nil
+}
+
+// groupNumber returns the number of a group by its number, "-1", "+1" or its name.
+func (p *perl) groupNumber(to string) (int, error) {
+	n, err := strconv.Atoi(to)
+	switch {
+	case err != nil:
+		n = p.names[to]
+	case n < 0:
+		n += p.groups + 1
+	case strings.HasPrefix(to, "+"):
+		n += p.groups
+	}
+	if n < 1 || n > p.total {
+		return 0, fmt.Errorf("there is no group %s", quoteShort(to))
+	}
+	return n, nil
+}

@@ -1,0 +1,463 @@
+package lookup
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// byteSet is a class of a pattern: a bit for each byte.
+type byteSet [4]uint64
+
+func (s *byteSet) add(low, high byte) {
+	for c := int(low); c <= int(high); c++ {
+		s[c/64] |= 1 << (c % 64)
+	}
+}
+
+func (s *byteSet) has(c byte) bool { return s[c/64]&(1<<(c%64)) != 0 }
+
+func (s *byteSet) join(o byteSet) {
+	for i := range s {
+		s[i] |= o[i]
+	}
+}
+
+func (s byteSet) complement() byteSet {
+	for i := range s {
+		s[i] = ^s[i]
+	}
+	return s
+}
+
+// fold adds the other case of each letter.
+func (s *byteSet) fold() {
+	for c := byte('a'); c <= 'z'; c++ {
+		if s.has(c) || s.has(c-'a'+'A') {
+			s.add(c, c)
+			s.add(c-'a'+'A', c-'a'+'A')
+		}
+	}
+}
+
+// String writes the set as a class that does not care for the case flag around
+// it, since both cases are in it or none.
+func (s byteSet) String() string {
+	var b strings.Builder
+	for low := 0; low < 256; low++ {
+		if !s.has(byte(low)) {
+			continue
+		}
+		high := low
+		for high < 255 && s.has(byte(high+1)) && (high+1 < 128) == (low < 128) {
+			high++
+		}
+		b.WriteString(perlRune(byte(low)) + "-" + perlRune(byte(high)))
+		low = high
+	}
+	if b.Len() == 0 {
+		return `[^\x00-\x{10FFFF}]`
+	}
+	return "[" + b.String() + "]"
+}
+
+// perlRune writes a byte inside a class, in a form that both engines read.
+func perlRune(c byte) string {
+	if c < 128 {
+		return fmt.Sprintf(`\x%02x`, c)
+	}
+	return string(wide(c))
+}
+
+// ranges are the classes that a backslash and a letter stand for, and those that
+// stand in [[:name:]]: pairs of the first and the last byte.
+func ranges(name string) string {
+	switch name {
+	case "d", "digit":
+		return "09"
+	case "w", "word":
+		return "09AZaz__"
+	case "s", "space":
+		return "\t\r  "
+	case "h":
+		return "\t\t  \xa0\xa0"
+	case "v":
+		return "\n\r\x85\x85"
+	case "blank":
+		return "\t\t  "
+	case "alpha":
+		return "AZaz"
+	case "alnum":
+		return "09AZaz"
+	case "upper":
+		return "AZ"
+	case "lower":
+		return "az"
+	case "xdigit":
+		return "09AFaf"
+	case "punct":
+		return "!/:@[`{~"
+	case "graph":
+		return "!~"
+	case "print":
+		return " ~"
+	case "cntrl":
+		return "\x00\x1f\x7f\x7f"
+	case "ascii":
+		return "\x00\x7f"
+	}
+	return ""
+}
+
+// namedSet returns a class by its name, with a capital letter for all the others.
+func namedSet(name string) (s byteSet, ok bool) {
+	all := ranges(name)
+	if all == "" && len(name) == 1 && strings.Contains("DWSHV", name) {
+		s, _ = namedSet(strings.ToLower(name))
+		return s.complement(), true
+	}
+	for i := 0; i < len(all); i += 2 {
+		s.add(all[i], all[i+1])
+	}
+	return s, all != ""
+}
+
+// property returns the bytes of a Unicode property, which in this mode are those
+// of Latin-1, and cuts it off: \p{Lu}, \p{^Greek}, \PL.
+func (p *perl) property() (set byteSet, ok bool) {
+	if len(p.in) < 3 || p.in[1] != 'p' && p.in[1] != 'P' {
+		return set, false
+	}
+	negated := p.in[1] == 'P'
+	name, rest := p.in[2:3], p.in[3:]
+	if name == "{" {
+		if name, rest, ok = strings.Cut(rest, "}"); !ok {
+			return set, false
+		}
+	}
+	if plain, not := strings.CutPrefix(name, "^"); not {
+		name, negated = plain, !negated
+	}
+	table := unicode.Categories[name]
+	if table == nil {
+		table = unicode.Scripts[name]
+	}
+	switch {
+	case name == "Any":
+		set = set.complement()
+	case name == "L&":
+		set.addTables(unicode.Lu, unicode.Ll, unicode.Lt)
+	case table == nil:
+		return set, false
+	default:
+		set.addTables(table)
+	}
+	p.in = rest
+	if negated {
+		set = set.complement()
+	}
+	return set, true
+}
+
+func (s *byteSet) addTables(tables ...*unicode.RangeTable) {
+	for c := range 256 {
+		if unicode.IsOneOf(tables, rune(c)) {
+			s.add(byte(c), byte(c))
+		}
+	}
+}
+
+// escape reads a backslash and what it applies to, outside of a class.
+func (p *perl) escape() (item, error) {
+	if len(p.in) == 1 {
+		return item{}, errors.New("trailing backslash")
+	}
+	if ref, ok := p.isReference(); ok {
+		return p.reference(ref)
+	}
+	set, ok := namedSet(string(rune(p.in[1])))
+	if ok {
+		p.in = p.in[2:]
+	} else {
+		set, ok = p.property()
+	}
+	if ok {
+		p.both(set.String())
+		return item{width: 1, repeats: true}, nil
+	}
+	c, rest := p.in[1], p.in[2:]
+	switch c {
+	case 'b', 'B', 'A', 'z', 'Z', 'G', 'K':
+		p.in = rest
+		p.assertion(c)
+		return item{}, nil
+	case 'N', 'C', 'R', 'X':
+		p.in = rest
+		if counts, _, _ := strings.Cut(strings.TrimPrefix(rest, "{"), "}"); c == 'N' && rest != "" && rest[0] == '{' && !isCount(counts) {
+			return item{}, errors.New(`\N{name} is not known`)
+		}
+		return p.anyOf(c), nil
+	}
+	b, err := p.escapedByte()
+	p.both(literal(b))
+	return item{width: 1, repeats: true}, err
+}
+
+// assertion writes what matches no byte. Lookups begin at the start of the key,
+// which is all that \G can mean, and nobody asks where a match begins, which is
+// what \K changes.
+func (p *perl) assertion(c byte) {
+	switch c {
+	case 'Z':
+		p.end(false, false)
+	case 'G':
+		p.both(`\A`)
+	case 'K':
+		p.both("(?:)")
+	default:
+		p.both(`\` + string(rune(c)))
+	}
+}
+
+// anyOf writes what stands for any byte or two.
+func (p *perl) anyOf(c byte) item {
+	switch c {
+	case 'N':
+		p.both(`[^\n]`)
+	case 'C':
+		p.both(`(?s:.)`)
+	case 'R':
+		p.backtracks = true
+		ends := `\r\n|[\n-\r` + string(wide(0x85)) + `])`
+		p.write("(?:"+ends, "(?>"+ends)
+		return item{width: variable, repeats: true}
+	case 'X':
+		p.backtracks = true
+		p.write(`(?s:\r\n|.)`, `(?>\r\n|(?s:.))`)
+		return item{width: variable, repeats: true}
+	}
+	return item{width: 1, repeats: true}
+}
+
+// isReference reads \1, \g{-1}, \k<name> and the like. What looks like the number
+// of a group that there is not is the number of a byte.
+func (p *perl) isReference() (to string, ok bool) {
+	rest := p.in[2:]
+	switch c := p.in[1]; {
+	case '1' <= c && c <= '9':
+		n := 1
+		for n < len(p.in) && isDigit(p.in[n]) {
+			n++
+		}
+		if number, err := strconv.Atoi(p.in[1:n]); err == nil && (number < 10 || number <= p.total) {
+			to, p.in = p.in[1:n], p.in[n:]
+			return to, true
+		}
+	case c == 'k' || c == 'g':
+		for _, pair := range []string{"{}", "<>", "''"} {
+			if !strings.HasPrefix(rest, pair[:1]) || c == 'g' && pair != "{}" {
+				continue
+			}
+			if to, after, ok := strings.Cut(rest[1:], pair[1:]); ok {
+				p.in = after
+				return to, true
+			}
+		}
+		n := 0
+		for c == 'g' && n < len(rest) && (isDigit(rest[n]) || n == 0 && (rest[n] == '-' || rest[n] == '+')) {
+			n++
+		}
+		if n > 0 {
+			p.in = rest[n:]
+			return rest[:n], true
+		}
+	}
+	return "", false
+}
+
+// simpleEscapes are the letters that stand for one byte.
+const simpleEscapes = "a\x07e\x1bf\fn\nr\rt\t"
+
+// escapedByte reads an escape that stands for one byte.
+func (p *perl) escapedByte() (byte, error) {
+	c := p.in[1]
+	rest := p.in[2:]
+	if i := strings.IndexByte(simpleEscapes, c); i >= 0 && i%2 == 0 {
+		p.in = rest
+		return simpleEscapes[i+1], nil
+	}
+	switch {
+	case c == 'c' && rest != "" && rest[0] >= ' ' && rest[0] <= '~':
+		p.in = rest[1:]
+		return upper(rest[0]) ^ 0x40, nil
+	case c == 'x':
+		return p.hexByte(rest)
+	case c == 'o' && strings.HasPrefix(rest, "{"):
+		return p.number(rest[1:], "}", 8)
+	case isDigit(c):
+		n := 1
+		for n < 4 && n < len(p.in) && '0' <= p.in[n] && p.in[n] <= '7' {
+			n++
+		}
+		if n == 1 {
+			return 0, fmt.Errorf("no such group: \\%c", c)
+		}
+		b, err := strconv.ParseUint(p.in[1:n], 8, 8)
+		p.in = p.in[n:]
+		return byte(b), err
+	case isAlnum(c):
+		return 0, fmt.Errorf("\\%c is not known", c)
+	}
+	p.in = rest
+	return c, nil
+}
+
+func upper(c byte) byte {
+	if 'a' <= c && c <= 'z' {
+		c -= 'a' - 'A'
+	}
+	return c
+}
+
+// hexByte reads what follows \x: two digits at most, or any number in braces.
+func (p *perl) hexByte(rest string) (byte, error) {
+	if strings.HasPrefix(rest, "{") {
+		return p.number(rest[1:], "}", 16)
+	}
+	n := 0
+	for n < 2 && n < len(rest) && strings.IndexByte("0123456789abcdefABCDEF", rest[n]) >= 0 {
+		n++
+	}
+	p.in = rest[n:]
+	if n == 0 {
+		return 0, nil
+	}
+	b, err := strconv.ParseUint(rest[:n], 16, 8)
+	return byte(b), err
+}
+
+func (p *perl) number(s, end string, base int) (byte, error) {
+	digits, rest, ok := strings.Cut(s, end)
+	b, err := strconv.ParseUint(digits, base, 8)
+	if !ok || err != nil {
+		return 0, fmt.Errorf("no byte has the number %s", quoteShort(digits))
+	}
+	p.in = rest
+	return byte(b), nil
+}
+
+// class reads a bracket expression.
+func (p *perl) class() (set byteSet, err error) {
+	p.in = p.in[1:]
+	negated := p.take("^")
+	p.quotes()
+	for first := true; first || p.quoting || !p.take("]"); first = false {
+		item, low, err := p.classItem()
+		if err != nil {
+			return set, err
+		}
+		p.quotes()
+		if !p.quoting && strings.HasPrefix(p.in, "-") && len(p.in) > 1 && p.in[1] != ']' {
+			if low < 0 {
+				return set, errors.New("invalid range in a character class")
+			}
+			p.in = p.in[1:]
+			p.quotes()
+			_, high, err := p.classItem()
+			if err != nil {
+				return set, err
+			}
+			if high < low {
+				return set, errors.New("range ends before it starts")
+			}
+			item.add(byte(low), byte(high))
+			p.quotes()
+		}
+		set.join(item)
+	}
+	if p.caseless {
+		set.fold()
+	}
+	if negated {
+		set = set.complement()
+	}
+	return set, nil
+}
+
+// quotes skips \Q and \E in a class, and notes whether the next byte is quoted.
+func (p *perl) quotes() {
+	for {
+		switch {
+		case p.take(`\E`):
+			p.quoting = false
+		case !p.quoting && p.take(`\Q`):
+			p.quoting = true
+		default:
+			return
+		}
+	}
+}
+
+// classItem reads a class in a class, with low -1, or one byte.
+func (p *perl) classItem() (set byteSet, low int, err error) {
+	switch {
+	case p.in == "":
+		return set, 0, errors.New("unmatched bracket")
+	case p.quoting:
+	case strings.HasPrefix(p.in, "[:"), strings.HasPrefix(p.in, "[."), strings.HasPrefix(p.in, "[="):
+		if name, rest, ok := strings.Cut(p.in[2:], p.in[1:2]+"]"); ok && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz^") == "" {
+			return p.posixClass(name, rest)
+		}
+	case p.in[0] == '\\':
+		return p.classEscape()
+	}
+	c := p.in[0]
+	p.in = p.in[1:]
+	set.add(c, c)
+	return set, int(c), nil
+}
+
+func (p *perl) posixClass(name, rest string) (set byteSet, low int, err error) {
+	plain, negated := strings.CutPrefix(name, "^")
+	set, ok := namedSet(plain)
+	if !ok || len(plain) < 4 || p.in[1] != ':' {
+		return set, 0, errors.New("unknown character class")
+	}
+	p.in = rest
+	if p.caseless && (plain == "upper" || plain == "lower") {
+		set.fold()
+	}
+	if negated {
+		set = set.complement()
+	}
+	return set, -1, nil
+}
+
+func (p *perl) classEscape() (set byteSet, low int, err error) {
+	if len(p.in) == 1 {
+		return set, 0, errors.New("trailing backslash")
+	}
+	c := p.in[1]
+	if set, ok := namedSet(string(rune(c))); ok {
+		p.in = p.in[2:]
+		return set, -1, nil
+	}
+	if set, ok := p.property(); ok {
+		return set, -1, nil
+	}
+	switch {
+	case c == 'b':
+		p.in = p.in[2:]
+		low = '\b'
+	default:
+		b, err := p.escapedByte()
+		if err != nil {
+			return set, 0, err
+		}
+		low = int(b)
+	}
+	set.add(byte(low), byte(low))
+	return set, low, nil
+}
