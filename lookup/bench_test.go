@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,19 +18,47 @@ func manyKeys(n int) string {
 	return b.String()
 }
 
+// BenchmarkHash measures a bare map of the same keys beside the table.
 func BenchmarkHash(b *testing.B) {
 	const n = 1_000_000
-	h, _ := ParseHash("bench", manyKeys(n), Options{})
 	keys := make([]string, 1<<16)
 	for i := range keys {
 		keys[i] = fmt.Sprintf("user%d@example.org", i*7919%n)
 	}
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		if _, ok, _ := h.Lookup(b.Context(), keys[i&(1<<16-1)]); !ok {
-			b.Fatal("not found")
+	text := manyKeys(n)
+	b.Run("table", func(b *testing.B) {
+		before := heap()
+		h, _ := ParseHash("bench", text, Options{})
+		size := heap() - before
+		ctx := b.Context()
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if _, ok, _ := h.Lookup(ctx, keys[i&(1<<16-1)]); !ok {
+				b.Fatal("not found")
+			}
 		}
-	}
+		b.ReportMetric(float64(size)/n, "B/key")
+	})
+	b.Run("not found", func(b *testing.B) {
+		h, _ := ParseHash("bench", text, Options{})
+		ctx := b.Context()
+		for i := 0; b.Loop(); i++ {
+			if _, ok, _ := h.Lookup(ctx, keys[i&(1<<16-1)][1:]); ok {
+				b.Fatal("found")
+			}
+		}
+	})
+	b.Run("map", func(b *testing.B) {
+		m := make(map[string]string, n)
+		for e := range Entries("bench", text) {
+			m[e.Key] = e.Value
+		}
+		for i := 0; b.Loop(); i++ {
+			if _, ok := m[keys[i&(1<<16-1)]]; !ok {
+				b.Fatal("not found")
+			}
+		}
+	})
 }
 
 func BenchmarkHashLoad(b *testing.B) {
@@ -116,17 +145,45 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-func BenchmarkCIDR(b *testing.B) {
+// networks are of different sizes, with some rules that are negated or in blocks.
+func networks(n int) string {
 	var text strings.Builder
-	for i := range 10_000 {
-		fmt.Fprintf(&text, "10.%d.%d.0/24 net%d\n", i/256, i%256, i)
-	}
-	table, _ := ParseCIDR("bench", text.String(), Options{})
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, ok, _ := table.Lookup(b.Context(), "192.0.2.1"); ok {
-			b.Fatal("found")
+	for i := range n {
+		a := netip.AddrFrom4([4]byte{byte(1 + i/7%200), byte(i * 31), byte(i * 97 / 256), byte(i * 53)})
+		p, _ := a.Prefix([]int{32, 24, 24, 28, 20, 16, 30}[i%7])
+		switch {
+		case i%1000 == 500:
+			fmt.Fprintf(&text, "if !203.0.113.0/24\n%s net%d\nendif\n", p, i)
+		case i == n-1:
+			fmt.Fprintf(&text, "!0.0.0.0/0 not%d\n", i)
+		default:
+			fmt.Fprintf(&text, "%s net%d\n", p, i)
 		}
+	}
+	return text.String()
+}
+
+func BenchmarkCIDR(b *testing.B) {
+	for _, n := range []int{100, 10_000, 100_000} {
+		b.Run(fmt.Sprint(n, " networks"), func(b *testing.B) {
+			before := heap()
+			table, problems := ParseCIDR("bench", networks(n), Options{})
+			if len(problems) > 0 {
+				b.Fatal(problems)
+			}
+			size := heap() - before
+			keys := make([]string, 1<<12)
+			for i := range keys {
+				keys[i] = netip.AddrFrom4([4]byte{byte(i * 7), byte(i * 31), byte(i * 11), byte(i)}).String()
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, _, err := table.Lookup(b.Context(), keys[i&(1<<12-1)]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(size)/float64(n), "B/network")
+		})
 	}
 }
 

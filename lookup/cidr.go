@@ -11,7 +11,12 @@ import (
 
 // CIDR is a table of networks in the format of cidr_table(5). It must not be
 // copied.
-type CIDR struct{ rules []rule[netip.Prefix] }
+type CIDR struct {
+	rules    []rule[netip.Prefix]
+	parents  []int // of each rule: the block that it stands in, or -1
+	negated  []int // the rules that hold for what their network does not
+	prefixes *prefixes
+}
 
 // ParseCIDR makes a table of a text in the format of cidr_table(5); file is its
 // name in errors. Bad rules are reported and skipped. With Options.Bare a line
@@ -35,7 +40,22 @@ func ParseCIDR(file, text string, o Options) (*CIDR, []error) {
 	if n := list.finish(); n > 0 {
 		problems.add(&LineError{file, strings.Count(text, "\n") + 1, fmt.Sprintf("%d if without endif at the end of the file", n)})
 	}
-	return &CIDR{rules: list.list}, problems.all()
+	return newCIDR(list.list), problems.all()
+}
+
+func newCIDR(list []rule[netip.Prefix]) *CIDR {
+	t := &CIDR{rules: list, parents: parentsOf(list)}
+	all := make([]netip.Prefix, len(list))
+	for i := range list {
+		all[i] = list[i].pattern
+		if list[i].negate && !list[i].block {
+			t.negated = append(t.negated, i)
+		}
+	}
+	t.prefixes = newPrefixes(all,
+		func(i int) bool { return !list[i].block && !list[i].negate },
+		func(i int) bool { return t.parents[i] >= 0 })
+	return t
 }
 
 // addCIDR reads one line and returns what is to be said about it.
@@ -125,17 +145,33 @@ func (t *CIDR) Lookup(_ context.Context, key string) (value string, ok bool, err
 	if !ok {
 		return "", false, nil
 	}
-	for i := 0; i < len(t.rules); i++ {
-		r := (*networkRule)(&t.rules[i])
-		holds := r.holds(addr)
-		switch {
-		case r.block && !holds:
-			i = r.end - 1
-		case !r.block && holds:
-			return r.result.text, true, nil
+	blocks := func(i uint32) bool { return t.blocksHold(int(i), addr) }
+	best := t.prefixes.find(addr, none, blocks)
+	if addr.Is4In6() {
+		best = t.prefixes.find(addr.Unmap(), best, blocks)
+	}
+	for _, i := range t.negated {
+		if uint32(i) >= best {
+			break
+		}
+		if (*networkRule)(&t.rules[i]).holds(addr) && t.blocksHold(i, addr) {
+			best = uint32(i)
 		}
 	}
-	return "", false, nil
+	if best == none {
+		return "", false, nil
+	}
+	return t.rules[best].result.text, true, nil
+}
+
+// blocksHold reports whether all blocks that a rule stands in hold.
+func (t *CIDR) blocksHold(i int, addr netip.Addr) bool {
+	for block := t.parents[i]; block >= 0; block = t.parents[block] {
+		if !(*networkRule)(&t.rules[block]).holds(addr) {
+			return false
+		}
+	}
+	return true
 }
 
 // parseAddr reads a key that is an address.

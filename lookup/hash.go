@@ -120,7 +120,7 @@ func ParseAliases(file, text string, o Options) (*Hash, []error) {
 func newHash(file string, entries iter.Seq2[Entry, error], lines int, o Options) (*Hash, []error) {
 	// How many lines are comments is not known. Half of them is a guess with
 	// which the map has to grow once at most, and is never much too big.
-	h := &Hash{values: make(map[string]string, lines/2+1)}
+	h := &Hash{values: make(map[string]string, lines+1)}
 	var problems problems
 	for e, err := range entries {
 		if err != nil {
@@ -155,7 +155,15 @@ func (h *Hash) add(e Entry, bare string) string {
 
 // Lookup returns the value under key, in any case.
 func (h *Hash) Lookup(_ context.Context, key string) (value string, ok bool, err error) {
-	value, ok = h.values[Fold(key)]
+	// Most keys are in lower case. What is found as it stands need not be folded,
+	// since keys in the table are: folding waits for the key, and a processor that
+	// waits does not look ahead to the table.
+	if value, ok = h.values[key]; ok {
+		return value, true, nil
+	}
+	if folded := Fold(key); folded != key {
+		value, ok = h.values[folded]
+	}
 	return value, ok, nil
 }
 

@@ -10,7 +10,10 @@ import (
 // NetworkList is a list of networks, as Postfix's mynetworks is one: the first
 // entry that holds an address decides, and one that starts with "!" says that
 // the address is not in the list. It must not be copied.
-type NetworkList struct{ list []listed }
+type NetworkList struct {
+	list     []listed
+	prefixes *prefixes
+}
 
 type listed struct {
 	network netip.Prefix
@@ -27,6 +30,7 @@ func Networks(entries ...string) (*NetworkList, error) {
 			return nil, fmt.Errorf("networks: %w", err)
 		}
 	}
+	l.index()
 	return l, nil
 }
 
@@ -51,6 +55,7 @@ func ParseNetworks(file, text string, o Options) (*NetworkList, []error) {
 			problems.add(err)
 		}
 	}
+	l.index()
 	return l, problems.all()
 }
 
@@ -89,15 +94,26 @@ func (l *NetworkList) Lookup(_ context.Context, key string) (value string, ok bo
 	if !ok {
 		return "", false, nil
 	}
-	for i := range l.list {
-		if e := &l.list[i]; e.network.Contains(addr) || addr.Is4In6() && e.network.Contains(addr.Unmap()) {
-			if e.out {
-				return "", false, nil
-			}
-			return e.value, true, nil
-		}
+	if l.prefixes == nil {
+		return "", false, nil // the zero value
 	}
-	return "", false, nil
+	first := l.prefixes.find(addr, none, nil)
+	if addr.Is4In6() {
+		first = l.prefixes.find(addr.Unmap(), first, nil)
+	}
+	if first == none || l.list[first].out {
+		return "", false, nil
+	}
+	return l.list[first].value, true, nil
+}
+
+// index makes ready for Lookup.
+func (l *NetworkList) index() {
+	all := make([]netip.Prefix, len(l.list))
+	for i := range l.list {
+		all[i] = l.list[i].network
+	}
+	l.prefixes = newPrefixes(all, func(int) bool { return true }, func(int) bool { return false })
 }
 
 // FullKeyOnly returns true.
