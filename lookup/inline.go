@@ -1,11 +1,39 @@
 package lookup
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"strings"
+)
 
 // Inline is a table written in the program. Keys are found in any case when
 // they are written in lower case, and otherwise only as they are written. It
 // must not be changed while it is in use. nil has no keys.
 type Inline map[string]string
+
+// ParseInline makes a table of "{key=value, {key = value with spaces}}", as
+// Postfix's inline: tables have them. The error wraps ErrReference.
+func ParseInline(text string) (Inline, error) {
+	words, err := splitBraced(text)
+	if err != nil {
+		return nil, err
+	}
+	t := Inline{}
+	for _, w := range words {
+		key, value, ok := strings.Cut(unbrace(w), "=")
+		key, value = strings.TrimRight(key, space), strings.TrimLeft(value, space)
+		if !ok || key == "" || value == "" {
+			return nil, fmt.Errorf("%w: want key=value, not %s", ErrReference, quoteShort(w))
+		}
+		if key = Fold(key); t[key] == "" {
+			t[key] = value
+		}
+	}
+	if len(t) == 0 {
+		return nil, fmt.Errorf("%w: nothing in the braces", ErrReference)
+	}
+	return t, nil
+}
 
 // Lookup returns the value under key, or under key in lower case.
 func (t Inline) Lookup(_ context.Context, key string) (value string, ok bool, err error) {
@@ -16,15 +44,4 @@ func (t Inline) Lookup(_ context.Context, key string) (value string, ok bool, er
 		value, ok = t[Fold(key)]
 	}
 	return value, ok, nil
-}
-
-// Static is a table that has every key, always with the same value.
-type Static string
-
-// Lookup returns the value for any key but the empty one.
-func (t Static) Lookup(_ context.Context, key string) (value string, ok bool, err error) {
-	if key == "" {
-		return "", false, nil
-	}
-	return string(t), true, nil
 }

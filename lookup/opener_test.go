@@ -1,0 +1,191 @@
+package lookup_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mtakit/mtakit/lookup"
+	"github.com/mtakit/mtakit/lookup/tabletest"
+)
+
+func TestSmallTables(t *testing.T) {
+	t.Setenv("MTAKIT_TEST_VARIABLE", "its value")
+	o := &lookup.Opener{}
+	open := func(reference string) lookup.LookupTable {
+		t.Helper()
+		table, err := o.Open(t.Context(), reference)
+		require.NoError(t, err)
+		return table
+	}
+	none := []string{"none", "-h", "x:y", "a,b"}
+	tabletest.Run(t, open("inline:{a=b, {C = d e}}"), tabletest.Contents{Found: map[string]string{"a": "b", "A": "b", "c": "d e"}, Missing: none})
+	tabletest.Run(t, open("pipemap:{inline:{a=b,c=d},{inline:{b=e,x=y}}}"), tabletest.Contents{Found: map[string]string{"a": "e"}, Missing: []string{"c", "none"}})
+	tabletest.Run(t, open("unionmap:{inline:{a=b},inline:{a=c,d=e}}"), tabletest.Contents{Found: map[string]string{"a": "b,c", "d": "e"}, Missing: none})
+	tabletest.Run(t, lookup.Environ{"MTAKIT_TEST_VARIABLE", "MTAKIT_TEST_UNSET"}, tabletest.Contents{Found: map[string]string{"MTAKIT_TEST_VARIABLE": "its value"}, Missing: append(none, "MTAKIT_TEST_UNSET", "PATH")})
+	value, ok, err := open("static:{a b}").Lookup(t.Context(), "x")
+	require.NoError(t, err)
+	assert.True(t, ok)
+	assert.Equal(t, "a b", value)
+	_, ok, err = open("fail:x").Lookup(t.Context(), "x")
+	require.ErrorIs(t, err, lookup.ErrFail)
+	assert.False(t, ok)
+	seen := map[string]bool{}
+	for range 200 {
+		value, ok, err := open("randmap:{a,{b c}}").Lookup(t.Context(), "x")
+		require.NoError(t, err)
+		require.True(t, ok)
+		seen[value] = true
+	}
+	assert.Equal(t, map[string]bool{"a": true, "b c": true}, seen)
+}
+
+func TestGetent(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("getent"); err != nil {
+		absent(t, "getent", "libc-bin")
+	}
+	root, err := exec.Command("getent", "passwd", "root").Output()
+	require.NoError(t, err)
+	contents := tabletest.Contents{Found: map[string]string{"root": strings.TrimSpace(string(root))},
+		Missing: []string{"0", "-h", "--help", "nobody-of-this-name", "root:x", "root,daemon", "root\n", "ROOT", "root daemon"}}
+	tabletest.Run(t, lookup.Getent{}, contents)
+	for _, broken := range []lookup.Getent{{Program: "/nonexistent/getent"}, {Database: "nosuch"}, {Program: "false"}} {
+		_, ok, err := broken.Lookup(t.Context(), "root")
+		require.Error(t, err)
+		assert.False(t, ok)
+	}
+	sleeps := filepath.Join(t.TempDir(), "getent")
+	require.NoError(t, os.WriteFile(sleeps, []byte("#!/bin/sh\nexec sleep 60\n"), 0o700))
+	_, _, err = lookup.Getent{Program: sleeps, Timeout: 50 * time.Millisecond}.Lookup(t.Context(), "root")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+// TestPostmapReferences compares with postmap what stands in a reference alone.
+func TestPostmapReferences(t *testing.T) {
+	t.Parallel()
+	p := newPostmap(t)
+	for _, reference := range []string{
+		"static:abc", "static:{a b}", "inline:{a=b, {c = d e}}", "inline:{A=b}", "inline:{ a=b c=d, e=f }", "inline:{}", "inline:a=b", "inline:{a}", "inline:{{a=b}",
+		"pipemap:{static:a,inline:{a=b}}", "pipemap:{inline:{a=x,c=y},static:q}", "pipemap:{}", "pipemap:static:a", "unionmap:{static:a,static:b}", "unionmap:{inline:{a=1},fail:x}",
+		"randmap:{a}", "randmap:{}", "unix:passwd.byname", "unix:group.byname", "unix:passwd.nosuch", "fail:x", "static:", "nosuchtype:x", "x", ":x",
+		"regexp:{{/a/ b}, {/(c)/ $1}}", "regexp:{{if /a/}, {/ab/ x}, {endif}}", "pcre:{{/a(?=b)/ b}}", "cidr:{{10.0.0.0/8 x}}",
+	} {
+		o := &lookup.Opener{}
+		table, openErr := o.Open(t.Context(), reference)
+		for _, key := range []string{"a", "ab", "A", "c", "e", "root", "10.1.2.3", "none"} {
+			out, err := exec.Command(p.program, "-c", p.dir, "-q", key, reference).Output()
+			var exit *exec.ExitError
+			failed := errors.As(err, &exit) && strings.Contains(string(exit.Stderr), "fatal:")
+			if openErr != nil {
+				assert.True(t, failed, "%s: %v, and postmap says %q", reference, openErr, out)
+				break
+			}
+			value, ok, err := table.Lookup(t.Context(), key)
+			assert.Equal(t, failed, err != nil, "%s %s: %v", reference, key, err)
+			if !failed {
+				assert.Equal(t, strings.TrimSuffix(string(out), "\n"), value, "%s %s", reference, key)
+				assert.Equal(t, len(out) > 0, ok, "%s %s", reference, key)
+			}
+		}
+		require.NoError(t, o.Close())
+	}
+}
+
+func TestOpener(t *testing.T) {
+	t.Parallel()
+	dir, outside := t.TempDir(), t.TempDir()
+	write := func(path, text string) {
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	}
+	write(filepath.Join(dir, "virtual"), "a@example.org b\n")
+	write(filepath.Join(dir, "aliases"), "root: admin\n")
+	write(filepath.Join(outside, "secret"), "a b\n")
+	require.NoError(t, os.Symlink(filepath.Join(outside, "secret"), filepath.Join(dir, "link")))
+	require.NoError(t, os.Symlink(filepath.Join(dir, "virtual"), filepath.Join(dir, "inside")))
+	o := &lookup.Opener{Dirs: []string{dir}, Base: dir}
+	for reference, want := range map[string]error{
+		"hash:" + dir + "/virtual": nil, "hash:virtual": nil, "hash:inside": nil, "proxy:hash:virtual": nil, "aliases:aliases": nil,
+		"hash:" + outside + "/secret": lookup.ErrOutside, "hash:link": lookup.ErrOutside, "hash:../" + filepath.Base(outside) + "/secret": lookup.ErrOutside,
+		"hash:" + outside + "/missing": lookup.ErrOutside, "hash:/etc/passwd": lookup.ErrOutside, "hash:missing": fs.ErrNotExist,
+		"mysql:x": lookup.ErrType, "hash": lookup.ErrReference, ":x": lookup.ErrReference, "hash:": lookup.ErrReference, "pipemap:{hash:link}": lookup.ErrOutside,
+		"inline:{a=b": lookup.ErrReference, "pipemap:{": lookup.ErrReference,
+		strings.Repeat("pipemap:{", 30) + "static:a" + strings.Repeat("}", 30): lookup.ErrReference,
+	} {
+		table, err := o.Open(t.Context(), reference)
+		if want == nil {
+			require.NoError(t, err, reference)
+			require.NotNil(t, table)
+			again, err := o.Open(t.Context(), reference)
+			require.NoError(t, err)
+			require.Same(t, table, again)
+			continue
+		}
+		require.ErrorIs(t, err, want, reference)
+		require.Nil(t, table)
+	}
+	maps, err := o.Maps(t.Context(), "hash:virtual, inline:{x=y, z=q} aliases:aliases")
+	require.NoError(t, err)
+	require.Len(t, maps, 3)
+	value, _, err := maps.Lookup(t.Context(), "root")
+	require.NoError(t, err)
+	require.Equal(t, "admin", value)
+	write(filepath.Join(dir, "virtual"), "a@example.org c\n")
+	require.NoError(t, o.Reload(t.Context()))
+	value, _, err = maps.Lookup(t.Context(), "a@example.org")
+	require.NoError(t, err)
+	require.Equal(t, "c", value)
+	empty, err := o.Maps(t.Context(), " ")
+	require.NoError(t, err)
+	require.Empty(t, empty)
+	require.NoError(t, o.Close())
+
+	only := &lookup.Opener{Types: map[string]lookup.OpenFunc{"static": lookup.Types()["static"]}}
+	_, err = only.Open(t.Context(), "hash:virtual")
+	require.ErrorIs(t, err, lookup.ErrType)
+	nowhere := &lookup.Opener{}
+	_, err = nowhere.Open(t.Context(), "hash:/etc/passwd")
+	require.ErrorIs(t, err, lookup.ErrOutside)
+	_, err = nowhere.Open(t.Context(), "hash:passwd")
+	require.ErrorIs(t, err, lookup.ErrReference)
+}
+
+func FuzzOpener(f *testing.F) {
+	for _, s := range []string{"inline:{a=b, {c = d}}", "pipemap:{static:{a b},inline:{a=b}}", "regexp:{{/a/ b},{if /c/}}", "cidr:{{::/0 x}}", "randmap:{{}{}}", "}{", "hash:/etc/passwd"} {
+		f.Add(s)
+	}
+	types := lookup.Types()
+	delete(types, "unix")
+	f.Fuzz(func(t *testing.T, text string) {
+		o := &lookup.Opener{Types: types}
+		tables, err := o.Maps(t.Context(), text)
+		if err != nil {
+			return
+		}
+		_, _, err = tables.Lookup(t.Context(), "key")
+		assert.True(t, err == nil || errors.Is(err, lookup.ErrFail))
+		assert.NoError(t, o.Close())
+	})
+}
+
+func ExampleOpener() {
+	o := &lookup.Opener{}
+	defer o.Close()
+	table, err := o.Open(context.Background(), "pipemap:{inline:{alice=wonderland, bob=builders}, regexp:{{/^w/ mail.wonderland.example}}}")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(table.Lookup(context.Background(), "alice"))
+	// Output: mail.wonderland.example true <nil>
+}
