@@ -11,13 +11,16 @@
 // Regexp: a file of patterns as regexp_table(5) has them, with if and endif,
 // negation and $1. Patterns do not care for case; the flag i makes them do so.
 //
+// PCRE: the same in the syntax of Perl, as pcre_table(5) has it.
+//
 // CIDR: a file of networks as cidr_table(5) has them. A NetworkList is the
 // simpler list of networks that mynetworks is.
 //
 // SQL: a query to a database that the caller has opened, in the language of
 // mysql_table(5); ParseConfig reads the .cf files that such queries stand in.
 //
-// Inline and Static stand in the program.
+// Inline, Static, Environ, Rand and Fail are small tables that stand in the
+// program, Getent is the users and groups of the machine.
 //
 // # Strategies
 //
@@ -32,7 +35,23 @@
 // next. Parts of a key never reach pattern tables.
 //
 // Tables made of tables also are Maps, which asks one after the other, Union,
-// which joins what all have, and Tag, for Sendmail's "Connect:192.0.2.1".
+// which joins what all have, Pipe, which asks each for what the one before
+// answered, and Tag, for Sendmail's "Connect:192.0.2.1". Cache remembers what a slow
+// table said, Timeout bounds it, Folded folds its keys, Log tells of each lookup.
+//
+// Of very many patterns only those are tried that can match. Each pattern is read
+// when the table is, so that a bad one has its line in the log, and says which texts
+// every key that matches holds; one automaton finds these in a key, and the rules
+// whose texts are there are tried in the order of the file. A pattern is compiled
+// when it is first tried, and at most 4,096 of a table at a time. A rule takes some
+// 500 bytes beside its compiled form, which has some kilobytes.
+//
+// Patterns are matched in time linear in the key, but for those of pcre tables that
+// look around, refer back or do not go back: these search, for at most
+// Options.MatchTime in one lookup. Then it fails, which is no miss.
+//
+// Networks are found by binary search among the places where one begins or ends,
+// 180 bytes each. Negated rules and rules in blocks keep their place in the file.
 //
 // Files are read again when they change. Lookups never wait for each other:
 // they see one version of a file or the next. A file that is just being written
@@ -49,8 +68,9 @@
 //
 // # Use
 //
-//  1. Open the files: OpenHash, OpenAliases, OpenRegexp, OpenCIDR,
-//     OpenNetworks. An error means that there is no such file; what is wrong in
+//  1. Open the files: OpenHash, OpenAliases, OpenRegexp, OpenPCRE, OpenCIDR,
+//     OpenNetworks; or have an Opener open what stands in a main.cf, "hash:/etc/aliases",
+//     of the types and from the directories that you allow. An error means that there is no such file; what is wrong in
 //     it is in the log and in Status.
 //  2. Open the database with a driver of your choice and call NewSQL, or
 //     ReadConfig and its SQL.
@@ -77,5 +97,10 @@
 // A file that stops growing for more than a second in the middle of being
 // written is read as it is. Write another file and rename it, as postmap does.
 //
-// Nothing is cached: a database is asked each time.
+// Nothing is cached but by a Cache: a database is asked each time.
+//
+// Pcre tables do not know recursion, "(?R)" and "(?1)", verbs such as "(*UTF8)",
+// callouts, and "(?|" with groups in it: such a rule is skipped with a log line. The
+// captures of a group that repeats and may match nothing can differ in their empty
+// parts.
 package lookup

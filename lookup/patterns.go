@@ -1,11 +1,14 @@
 package lookup
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math/bits"
 	"strings"
 	"sync"
+	"time"
 )
 
 // patterns is a table of regular expressions: the rules of a text, and what finds
@@ -191,11 +194,16 @@ func patternEnd(line string) int {
 	return -1
 }
 
+// ErrMatchTime is wrapped by a lookup in which patterns searched for longer than
+// Options.MatchTime.
+var ErrMatchTime = errors.New("pattern takes too long")
+
 // visit is a key on its way through the rules.
 type visit struct {
 	key, wide  string
 	hits, seen ruleSet
-	blocks     map[int]bool // those that were asked
+	blocks     map[int]bool  // those that were asked
+	searched   time.Duration // by backtracking
 }
 
 func (t *patterns) visit(key string) *visit {
@@ -203,11 +211,17 @@ func (t *patterns) visit(key string) *visit {
 	if v == nil {
 		v = &visit{hits: newRuleSet(len(t.rules)), seen: newRuleSet(len(t.filter.rules)), blocks: map[int]bool{}}
 	}
-	v.key, v.wide = key, widen(key)
+	v.key, v.wide, v.searched = key, widen(key), 0
 	clear(v.hits)
 	clear(v.seen)
 	clear(v.blocks)
 	return v
+}
+
+// leave keeps what a visit needs for the next one, and not the key.
+func (t *patterns) leave(v *visit) {
+	v.key, v.wide = "", ""
+	t.visits.Put(v)
 }
 
 // lookup returns the result of the first rule that holds, among those that may.
@@ -216,7 +230,7 @@ func (t *patterns) lookup(key string) (value string, ok bool, err error) {
 		return "", false, nil
 	}
 	v := t.visit(key)
-	defer t.visits.Put(v)
+	defer t.leave(v)
 	t.filter.hits(key, v.hits, v.seen)
 	for n := range v.hits {
 		for rest := v.hits[n] | t.filter.always[n]; rest != 0; rest &= rest - 1 {
@@ -262,12 +276,26 @@ func (t *patterns) ruleHolds(v *visit, i int) (bool, error) {
 		return r.negate, nil // it cannot match
 	}
 	e := &r.pattern
-	ok, err := t.programs.match(e.first, v.key, v.wide)
+	ok, err := t.match(v, e.first)
 	if ok && e.second != nil && err == nil {
-		ok, err = t.programs.match(e.second, v.key, v.wide)
+		ok, err = t.match(v, e.second)
 		ok = ok != e.not
 	}
 	return ok != r.negate && err == nil, err
+}
+
+// match tries one pattern. All that need backtracking have the time of one.
+func (t *patterns) match(v *visit, p *pattern) (bool, error) {
+	if !p.form(v.key).backtracks {
+		return t.programs.match(p, v.key, v.wide)
+	}
+	start := time.Now()
+	ok, err := t.programs.match(p, v.key, v.wide)
+	v.searched += time.Since(start)
+	if err != nil || v.searched > p.form(v.key).limit {
+		return false, fmt.Errorf("%w: %w", ErrMatchTime, cmp.Or(err, context.DeadlineExceeded))
+	}
+	return ok, nil
 }
 
 // value returns the result of a rule that holds.

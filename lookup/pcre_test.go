@@ -29,7 +29,7 @@ func TestCatastrophe(t *testing.T) {
 		require.Empty(t, problems)
 		value, ok, err := table.Lookup(t.Context(), key)
 		if c.slow {
-			require.Error(t, err, c.rule)
+			require.ErrorIs(t, err, ErrMatchTime, c.rule)
 			require.False(t, ok)
 			require.Empty(t, value)
 			continue
@@ -37,6 +37,21 @@ func TestCatastrophe(t *testing.T) {
 		require.NoError(t, err, c.rule)
 		assert.Equal(t, "behind it", value)
 	}
+}
+
+// TestManySlowPatterns has patterns none of which takes too long, and all together do.
+func TestManySlowPatterns(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	for i := range 300 {
+		fmt.Fprintf(&text, "/^(?=a)(a+)+%d$/ %d\n", i, i)
+	}
+	table, problems := ParsePCRE("slow", text.String(), Options{MatchTime: 50 * time.Millisecond})
+	require.Empty(t, problems)
+	table.patterns.filter = newPrefilter(make([]needs, 300), func(int) bool { return false }) // all are tried
+	_, ok, err := table.Lookup(t.Context(), strings.Repeat("a", 16)+"!")
+	require.ErrorIs(t, err, ErrMatchTime)
+	assert.False(t, ok)
 }
 
 // TestLastNewline has keys that end with a newline, before which $ matches too.
