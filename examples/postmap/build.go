@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mtakit/mtakit/lookup"
+	"github.com/mtakit/mtakit/lookup/cdb"
+)
+
+// build makes the tables of the command line of their text files, or adds standard
+// input to them.
+func (t *tool) build(ctx context.Context) error {
+	for _, reference := range t.tables {
+		kind, name, _ := strings.Cut(typed(reference), ":")
+		var err error
+		switch kind {
+		case "cdb":
+			err = t.buildCDB(name)
+		case "hash", "btree", "texthash", "aliases", "regexp", "pcre", "cidr":
+			err = t.check(ctx, typed(reference))
+		default:
+			err = fmt.Errorf("unsupported dictionary type: %s does not support bulk-mode creation", kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check reads a text file, which is all that its table needs.
+func (t *tool) check(ctx context.Context, reference string) error {
+	if t.incremental {
+		return fmt.Errorf("%s is a text file: add to it with an editor", reference)
+	}
+	_, err := t.opener.Open(ctx, reference)
+	return err
+}
+
+func (t *tool) buildCDB(name string) error {
+	if !t.incremental {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		return t.write(cdbName(name), lookup.Entries(name, string(text)))
+	}
+	text, err := io.ReadAll(t.in)
+	if err != nil {
+		return err
+	}
+	return t.change(name, lookup.Entries("stdin", string(text)))
+}
+
+// write makes a file of entries. Bad lines are told of and left out.
+func (t *tool) write(path string, entries iter.Seq2[lookup.Entry, error]) error {
+	w, err := cdb.Create(path)
+	if err != nil {
+		return err
+	}
+	defer w.Discard()
+	if t.replace {
+		entries = lastOf(entries)
+	}
+	for e, err := range entries {
+		if err == nil && e.Value == "" {
+			err = fmt.Errorf("line %d: key %q without a value, line skipped", e.Line, e.Key)
+		}
+		if err == nil {
+			err = w.Put(e.Key, e.Value)
+		}
+		switch {
+		case errors.Is(err, cdb.ErrDuplicate):
+			fmt.Fprintf(t.errs, "postmap: warning: %s: duplicate entry: %q\n", path, e.Key)
+		case errors.Is(err, cdb.ErrTooLarge), errors.Is(err, cdb.ErrDamaged):
+			return err
+		case err != nil:
+			fmt.Fprintln(t.errs, "postmap: warning:", err)
+		}
+	}
+	return w.Commit()
+}
+
+// lastOf yields the last value of each key where its first one stands.
+func lastOf(entries iter.Seq2[lookup.Entry, error]) iter.Seq2[lookup.Entry, error] {
+	return func(yield func(lookup.Entry, error) bool) {
+		at := map[string]int{}
+		var all []lookup.Entry
+		for e, err := range entries {
+			if err != nil {
+				if !yield(e, err) {
+					return
+				}
+				continue
+			}
+			key := lookup.Fold(e.Key)
+			if i, ok := at[key]; ok {
+				all[i].Value = e.Value
+				continue
+			}
+			at[key] = len(all)
+			all = append(all, e)
+		}
+		for _, e := range all {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// change writes a file anew with more entries behind those that it has.
+func (t *tool) change(name string, more iter.Seq2[lookup.Entry, error]) error {
+	path, err := filepath.Abs(cdbName(name))
+	if err != nil {
+		return err
+	}
+	table, err := cdb.Open(path, lookup.Options{Check: -1})
+	if errors.Is(err, fs.ErrNotExist) {
+		return t.write(path, more)
+	}
+	if err != nil {
+		return err
+	}
+	defer table.Close()
+	return t.write(path, func(yield func(lookup.Entry, error) bool) {
+		for _, all := range []iter.Seq2[lookup.Entry, error]{table.All(), more} {
+			for e, err := range all {
+				if !yield(e, err) {
+					return
+				}
+			}
+		}
+	})
+}
+
+// remove takes keys out of the tables. found says that one of them was there.
+func (t *tool) remove(ctx context.Context, key string) (found bool, err error) {
+	keys := []string{key}
+	if key == "-" {
+		keys = nil
+		for line, err := range lines(t.in) {
+			if err != nil {
+				return false, err
+			}
+			keys = append(keys, line)
+		}
+	}
+	for i, k := range keys {
+		keys[i] = lookup.Fold(k)
+	}
+	for _, reference := range t.tables {
+		kind, name, _ := strings.Cut(typed(reference), ":")
+		if kind != "cdb" {
+			return false, fmt.Errorf("%s map requires read-only access", typed(reference))
+		}
+		ok, err := t.without(name, keys)
+		if err != nil {
+			return false, err
+		}
+		found = found || ok
+	}
+	return found, nil
+}
+
+// without writes a file anew without some keys.
+func (t *tool) without(name string, keys []string) (found bool, err error) {
+	table, err := cdb.Open(cdbName(name), lookup.Options{Check: -1})
+	if err != nil {
+		return false, err
+	}
+	defer table.Close()
+	var damage error
+	kept := func(yield func(lookup.Entry, error) bool) {
+		for e, err := range table.All() {
+			switch {
+			case err != nil:
+				damage = err
+			case slices.Contains(keys, e.Key):
+				found = true
+			case !yield(e, nil):
+				return
+			}
+		}
+	}
+	w, err := cdb.Create(cdbName(name))
+	if err != nil {
+		return false, err
+	}
+	defer w.Discard()
+	for e := range kept {
+		if err := w.Put(e.Key, e.Value); err != nil {
+			return false, err
+		}
+	}
+	if damage != nil || !found {
+		return false, damage
+	}
+	return true, w.Commit()
+}
+
+// convert writes a table as another: a cdb file, or a text.
+func (t *tool) convert(ctx context.Context, from, to string) error {
+	entries, err := t.entries(ctx, typed(from))
+	if err != nil {
+		return err
+	}
+	kind, name, _ := strings.Cut(typed(to), ":")
+	switch kind {
+	case "cdb":
+		return t.write(cdbName(name), entries)
+	case "hash", "btree", "texthash":
+		return writeText(name, entries)
+	}
+	return fmt.Errorf("cannot write a %s table", kind)
+}
+
+// writeText writes "key value" lines to a new file, which must not exist.
+func writeText(name string, entries iter.Seq2[lookup.Entry, error]) (err error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err = errors.Join(err, f.Close()); err != nil {
+			err = errors.Join(err, os.Remove(name))
+		}
+	}()
+	for e, err := range entries {
+		if err != nil {
+			return err
+		}
+		line := e.Key + "\t" + e.Value + "\n"
+		if back, ok := readsBack(line); !ok || back.Key != e.Key || back.Value != strings.TrimSpace(e.Value) {
+			return fmt.Errorf("key %q cannot be written as a line of text", e.Key)
+		}
+		if _, err := f.WriteString(line); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
+}
+
+// readsBack reads a line as the table will.
+func readsBack(line string) (e lookup.Entry, ok bool) {
+	for e, err := range lookup.Entries("text", line) {
+		return e, err == nil
+	}
+	return e, false
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// call runs the program in a directory and returns what it prints, as a shell
+// sees it.
+func call(t *testing.T, stdin string, args ...string) (out, errs string, code int) {
+	t.Helper()
+	var o, e bytes.Buffer
+	found, err := run(context.Background(), args, strings.NewReader(stdin), &o, &e)
+	if err != nil {
+		fmt.Fprintln(&e, "postmap: fatal:", err)
+	}
+	if !found || err != nil {
+		code = 1
+	}
+	return o.String(), e.String(), code
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+	old := time.Now().Add(-time.Hour) // postmap waits for what was only just written
+	require.NoError(t, os.Chtimes(name, old, old))
+}
+
+// TestAgainstPostfix has both programs do the same: what is printed and the exit
+// codes are equal, and failures fail.
+func TestAgainstPostfix(t *testing.T) {
+	theirs, err := exec.LookPath("postmap")
+	if err != nil {
+		theirs, err = exec.LookPath("/usr/sbin/postmap")
+	}
+	if err != nil {
+		text := "postmap is absent: apt-get install --no-install-recommends postfix postfix-cdb postfix-pcre"
+		if os.Getenv("MTAKIT_REQUIRE") == "all" {
+			t.Fatal(text)
+		}
+		t.Skip(text)
+	}
+	t.Chdir(t.TempDir())
+	write(t, "virtual", "# comment\na@Example.org  alice\nb@example.org bob, carol\nDup one\ndup two\nnovalue\n@example.net d\n")
+	write(t, "checks", "/^subject: (.*)$/ got $1\nif /x/\n!/y/ x without y\nendif\n")
+	write(t, "networks", "10.0.0.0/8 inside\n!192.0.2.0/24 outside\n")
+	write(t, "main.cf", "compatibility_level = 3.6\nmail_owner = postfix\nsetgid_group = postdrop\nqueue_directory = /tmp\ndata_directory = /tmp\n")
+	write(t, "master.cf", "")
+	cases := []struct{ args, stdin string }{
+		{"cdb:virtual", ""},
+		{"-q a@example.org texthash:virtual", ""},
+		{"-q A@EXAMPLE.ORG texthash:virtual", ""},
+		{"-qa@example.org texthash:virtual", ""},
+		{"-q none texthash:virtual", ""},
+		{"-q dup texthash:virtual", ""},
+		{"-q none texthash:virtual inline:{none=x}", ""},
+		{"-q a@example.org texthash:virtual inline:{a@example.org=x}", ""},
+		{"-q - texthash:virtual", "a@example.org\nnone\n\nDUP\n"},
+		{"-q - texthash:virtual", "none\n"},
+		{"-q - texthash:virtual", ""},
+		{"-s texthash:virtual", ""},
+		{"-s pcre:checks", ""},
+		{"-q - regexp:checks", "Subject: hello\nx\nxy\nz\n"},
+		{"-q - pcre:checks", "Subject: hello\nx\nxy\nz\n"},
+		{"-q - cidr:networks", "10.1.2.3\n192.0.2.1\n8.8.8.8\nhost\n"},
+		{"-q k texthash:missing", ""},
+		{"-q k nosuch:virtual", ""},
+		{"-q k", ""},
+		{"", ""},
+		{"-x texthash:virtual", ""},
+		{"-q k -s texthash:virtual", ""},
+		{"-q k -q k2 texthash:virtual", ""},
+		{"-q k -d k texthash:virtual", ""},
+		{"-q", ""},
+		{"-q k fail:x", ""},
+		{"-d k texthash:virtual", ""},
+		{"-q root unix:passwd.byname", ""},
+		{"-q a@example.org cdb:virtual", ""},
+		{"-q - cdb:virtual", "dup\nnone\nb@example.org\n"},
+		{"cdb:missing", ""},
+		{"-ov -q dup cdb:virtual", ""},
+	}
+	answers := make([]answer, len(cases))
+	answers[0] = ask(theirs, "", cases[0].args)
+	var group sync.WaitGroup
+	for i := 1; i < len(cases); i++ { // together, since it sleeps before it says that something failed
+		group.Go(func() { answers[i] = ask(theirs, cases[i].stdin, cases[i].args) })
+	}
+	group.Wait()
+	for i, c := range cases {
+		out, errs, code := call(t, c.stdin, strings.Fields(c.args)...)
+		assert.Equal(t, answers[i], answer{inOrder(out, c.args), code}, "%s: %s", c.args, errs)
+	}
+}
+
+type answer struct {
+	out  string
+	code int
+}
+
+// ask runs the real program.
+func ask(program, stdin, args string) answer {
+	cmd := exec.Command(program, append([]string{"-c", "."}, strings.Fields(args)...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.Output()
+	code := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	}
+	return answer{inOrder(string(out), args), code}
+}
+
+// inOrder sorts a listing, which is in the order of a hash there.
+func inOrder(out, args string) string {
+	if !strings.HasPrefix(args, "-s") {
+		return out
+	}
+	lines := strings.SplitAfter(out, "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "")
+}
+
+func TestBuild(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "v", "a one\nb two\nbad\na three\n")
+	out, errs, code := call(t, "", "cdb:v")
+	require.Zero(t, code)
+	assert.Empty(t, out)
+	assert.Contains(t, errs, `duplicate entry: "a"`)
+	assert.Contains(t, errs, `key "bad" without a value`)
+	is := func(want string) {
+		t.Helper()
+		out, _, code := call(t, "", "-s", "cdb:v")
+		require.Zero(t, code)
+		assert.Equal(t, want, out)
+	}
+	is("a\tone\nb\ttwo\n")
+	_, errs, code = call(t, "b new\nc more\n", "-i", "cdb:v")
+	require.Zero(t, code)
+	assert.Contains(t, errs, `duplicate entry: "b"`)
+	is("a\tone\nb\ttwo\nc\tmore\n")
+	_, errs, code = call(t, "B new\n", "-ir", "cdb:v")
+	require.Zero(t, code)
+	assert.Empty(t, errs)
+	is("a\tone\nb\tnew\nc\tmore\n")
+	_, _, code = call(t, "", "-d", "A", "cdb:v")
+	require.Zero(t, code)
+	is("b\tnew\nc\tmore\n")
+	_, _, code = call(t, "", "-d", "A", "cdb:v")
+	require.Equal(t, 1, code, "it is not there any more")
+	_, _, code = call(t, "b\nnone\n", "-d", "-", "cdb:v")
+	require.Zero(t, code)
+	is("c\tmore\n")
+	_, _, code = call(t, "x y\n", "-i", "cdb:new")
+	require.Zero(t, code)
+	_, errs, code = call(t, "", "hash:v")
+	require.Zero(t, code)
+	assert.Contains(t, errs, "stands there already")
+	for _, args := range [][]string{{"-d", "a", "hash:v"}, {"-i", "hash:v"}, {"mysql:v"}, {"-d", "a", "cdb:none"}, {"-h", "-q", "x", "hash:v"}} {
+		_, errs, code = call(t, "", args...)
+		assert.Equal(t, 1, code, args)
+		assert.Contains(t, errs, "fatal:", args)
+	}
+	// What is damaged is not written anew without the rest.
+	b, err := os.ReadFile("new.cdb")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile("new.cdb", b[:len(b)-40], 0o600))
+	_, _, code = call(t, "z y\n", "-i", "cdb:new")
+	require.Equal(t, 1, code)
+	left, err := filepath.Glob(".*")
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestConvert(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "v", "a one\n\"b c\"@example.org two, three\n")
+	write(t, "aliases", "Root: admin, \"|/bin/true\"\nempty:\n")
+	for _, pair := range [][2]string{{"hash:v", "cdb:w"}, {"cdb:w", "hash:x"}, {"aliases:aliases", "cdb:a"}, {"inline:{k=v}", "hash:k"}} {
+		_, errs, code := call(t, "", "convert", pair[0], pair[1])
+		require.Zero(t, code, "%v: %s", pair, errs)
+	}
+	for name, want := range map[string]string{"hash:x": "a\tone\n\"b c\"@example.org\ttwo, three\n", "cdb:a": "root\tadmin, \"|/bin/true\"\n", "k": "k\tv\n"} {
+		out, _, _ := call(t, "", "-s", name)
+		assert.Equal(t, want, out, name)
+	}
+	for _, args := range [][]string{{"convert", "hash:v", "hash:x"}, {"convert", "hash:v"}, {"convert", "hash:v", "pcre:y"}, {"convert", "static:x", "cdb:y"}, {"convert", "cdb:none", "hash:y"}} {
+		_, _, code := call(t, "", args...)
+		assert.Equal(t, 1, code, args)
+	}
+	// A key that no line of text can hold.
+	_, _, code := call(t, "", "convert", "inline:{{a b = c}}", "hash:z")
+	require.Equal(t, 1, code)
+	require.NoFileExists(t, "z")
+}
+
+func TestExplain(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "access", "example.org REJECT\nuser@ OK\n")
+	write(t, "checks", "/example/ OK\n")
+	out, _, code := call(t, "", "explain", "-kind", "access", "-delimiters", "+", "user+x@mail.example.org", "hash:access")
+	require.Zero(t, code)
+	assert.Equal(t, strings.TrimLeft(`
+user+x@mail.example.org        hash:access              not there
+user@mail.example.org          hash:access              not there
+mail.example.org               hash:access              not there
+example.org                    hash:access              found: REJECT
+
+user+x@mail.example.org: REJECT
+`, "\n"), out)
+	out, _, code = call(t, "", "explain", "-kind", "client", "192.0.2.1", "cidr:{{10.0.0.0/8 x}}", "inline:{192.0=y}")
+	require.Zero(t, code)
+	assert.Contains(t, out, "not asked for a part of the key")
+	assert.Contains(t, out, "found: y")
+	out, _, code = call(t, "", "explain", "nothing", "hash:access")
+	require.Equal(t, 1, code)
+	assert.Contains(t, out, "nothing: not found")
+	out, errs, code := call(t, "", "explain", "x", "fail:y")
+	require.Equal(t, 1, code)
+	assert.Contains(t, out, "fails:")
+	assert.Contains(t, errs, "query error")
+	for _, args := range [][]string{{"explain"}, {"explain", "x"}, {"explain", "-kind", "nosuch", "x", "hash:access"}} {
+		_, _, code := call(t, "", args...)
+		assert.Equal(t, 1, code, args)
+	}
+}

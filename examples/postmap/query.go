@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"github.com/mtakit/mtakit/lookup"
+	"github.com/mtakit/mtakit/lookup/cdb"
+)
+
+// open opens the tables of the command line.
+func (t *tool) open(ctx context.Context) (all lookup.Tables, err error) {
+	for _, reference := range t.tables {
+		table, err := t.opener.Open(ctx, typed(reference))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, table)
+	}
+	return all, nil
+}
+
+// ask prints the value under a key, or with "-" the keys of standard input that
+// are found, each with its value.
+func (t *tool) ask(ctx context.Context, key string) (found bool, err error) {
+	all, err := t.open(ctx)
+	if err != nil {
+		return false, err
+	}
+	if key != "-" {
+		value, ok, err := all.Lookup(ctx, key)
+		if ok && err == nil {
+			fmt.Fprintln(t.out, value)
+		}
+		return ok, failed(t.tables, err)
+	}
+	out := bufio.NewWriter(t.out)
+	defer out.Flush()
+	for key, err := range lines(t.in) {
+		if err != nil {
+			return false, err
+		}
+		value, ok, err := all.Lookup(ctx, key)
+		if err != nil {
+			return false, failed(t.tables, err)
+		}
+		if ok {
+			found = true
+			fmt.Fprintf(out, "%s\t%s\n", key, value)
+		}
+	}
+	return found, out.Flush()
+}
+
+// failed tells that a table could not answer.
+func failed(tables []string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("table %s: query error: %w", strings.Join(tables, ", "), err)
+}
+
+// lines yields the lines of a text that are not empty.
+func lines(r io.Reader) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		s := bufio.NewScanner(r)
+		s.Buffer(nil, lookup.MaxLine)
+		for s.Scan() {
+			if line := strings.TrimSuffix(s.Text(), "\r"); line != "" && !yield(line, nil) {
+				return
+			}
+		}
+		if s.Err() != nil {
+			yield("", s.Err())
+		}
+	}
+}
+
+// list prints all that is in the tables.
+func (t *tool) list(ctx context.Context) error {
+	out := bufio.NewWriter(t.out)
+	defer out.Flush()
+	for _, reference := range t.tables {
+		entries, err := t.entries(ctx, typed(reference))
+		if err != nil {
+			return err
+		}
+		for e, err := range entries {
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(out, "%s\t%s\n", e.Key, e.Value)
+		}
+	}
+	return out.Flush()
+}
+
+// entries returns what is in a table, each key once and folded.
+func (t *tool) entries(ctx context.Context, reference string) (iter.Seq2[lookup.Entry, error], error) {
+	table, err := t.opener.Open(ctx, reference)
+	if err != nil {
+		return nil, err
+	}
+	switch table := table.(type) {
+	case *cdb.Table:
+		return table.All(), nil
+	case *lookup.File:
+		if !lookup.FullKeyOnly(table) {
+			return ofText(table, strings.HasPrefix(reference, "aliases:")), nil
+		}
+	case lookup.Inline:
+		return ofMap(table), nil
+	}
+	return nil, fmt.Errorf("table %s: sequence operation is not supported", reference)
+}
+
+// ofText leaves out bad lines and second keys: the table has told of them when it
+// was opened.
+func ofText(f *lookup.File, aliases bool) iter.Seq2[lookup.Entry, error] {
+	read := lookup.Entries
+	if aliases {
+		read = lookup.AliasEntries
+	}
+	return func(yield func(lookup.Entry, error) bool) {
+		seen := map[string]bool{}
+		for e, err := range read(f.Path(), f.Text()) {
+			e.Key = lookup.Fold(e.Key)
+			if err != nil || e.Value == "" || seen[e.Key] {
+				continue
+			}
+			seen[e.Key] = true
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+func ofMap(m lookup.Inline) iter.Seq2[lookup.Entry, error] {
+	return func(yield func(lookup.Entry, error) bool) {
+		for key, value := range m {
+			if !yield(lookup.Entry{Key: key, Value: value}, nil) {
+				return
+			}
+		}
+	}
+}
