@@ -62,6 +62,8 @@ var (
 	_ queue.Spool           = (*memspool.Spool)(nil)
 	_ queue.Router          = (*rewrite.Router)(nil)
 	_ queue.DeliveryAgent   = (*maildir.Agent)(nil)
+	_ queue.DeliveryAgent   = (*rewrite.Outgoing)(nil)
+	_ rewrite.Agent         = queue.DeliveryAgent(nil)
 	_ queue.DeliveryAgent   = (*relay.Agent)(nil)
 	_ verify.Prober         = (*queue.Manager)(nil)
 	_ restrictions.Verifier = (*verify.Cache)(nil)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/mtakit/mtakit"
 )
 
 // maxRecursion is how often canonical mapping is repeated, as in Postfix.
@@ -21,28 +23,48 @@ type Canonical struct {
 	Both      Table // for senders and recipients; nil means none
 	Keys
 	Origin func() string // domain of values without one; nil or "" means that they stay so
+
+	SenderClasses    Class // where Sender is for; 0 means EnvelopeSender | HeaderSender
+	RecipientClasses Class // where Recipient is for; 0 means EnvelopeRecipient | HeaderRecipient
+	BothClasses      Class // where Both is for; 0 means EveryClass
 }
 
-// RewriteSender returns what the sender's address is replaced by, which may be
-// itself. ErrExpansion is wrapped when it is still replaced after 10 times,
-// ErrSyntax when a table's value is no address.
-func (c *Canonical) RewriteSender(ctx context.Context, address string) (string, error) {
-	return c.rewrite(ctx, address, c.Sender)
-}
-
-// RewriteRecipient is RewriteSender for recipients.
-func (c *Canonical) RewriteRecipient(ctx context.Context, address string) (string, error) {
-	return c.rewrite(ctx, address, c.Recipient)
-}
-
-func (c *Canonical) rewrite(ctx context.Context, address string, first Table) (string, error) {
-	for _, t := range []Table{first, c.Both} {
+// Map returns what an address is replaced by, which may be itself. ErrExpansion is
+// wrapped when it is still replaced after 10 times, ErrSyntax when a table's value
+// is no address.
+func (c *Canonical) Map(ctx context.Context, class Class, address string) (string, error) {
+	for _, m := range [...]struct {
+		table   Table
+		classes Class
+	}{
+		{c.Sender, c.SenderClasses.or(EnvelopeSender | HeaderSender)},
+		{c.Recipient, c.RecipientClasses.or(EnvelopeRecipient | HeaderRecipient)},
+		{c.Both, c.BothClasses.or(EveryClass)},
+	} {
+		if m.classes&class == 0 {
+			continue
+		}
 		var err error
-		if address, err = c.repeat(ctx, t, address); err != nil {
+		if address, err = c.repeat(ctx, m.table, address); err != nil {
 			return "", fmt.Errorf("canonical: %w", err)
 		}
 	}
 	return address, nil
+}
+
+// RewriteSender is Map for the sender of an envelope.
+func (c *Canonical) RewriteSender(ctx context.Context, address string) (string, error) {
+	return c.Map(ctx, EnvelopeSender, address)
+}
+
+// RewriteRecipient is Map for a recipient of an envelope.
+func (c *Canonical) RewriteRecipient(ctx context.Context, address string) (string, error) {
+	return c.Map(ctx, EnvelopeRecipient, address)
+}
+
+// RewriteHeader is RewriteHeader with c.
+func (c *Canonical) RewriteHeader(ctx context.Context, h *mtakit.Header) (*mtakit.Header, error) {
+	return RewriteHeader(ctx, h, c)
 }
 
 func (c *Canonical) repeat(ctx context.Context, t Table, address string) (string, error) {

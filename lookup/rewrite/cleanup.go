@@ -14,19 +14,22 @@ import (
 )
 
 // Cleanup rewrites the envelope of a message, and the addresses in its header,
-// before it goes to the queue: canonical mapping of sender and recipients first,
-// then the expansion of recipients, as Postfix's cleanup(8) does. It is a
-// content filter. The zero value changes nothing.
+// before it goes to the queue, in the order of Postfix's cleanup(8): canonical
+// mapping and masquerading of sender and recipients first, then the copies of BCC,
+// then the expansion of recipients. It is a content filter. The zero value changes
+// nothing.
 //
 // A recipient that was replaced keeps what the client said in Original and, for
 // DSNs, in ORCPT; its NOTIFY goes to all that replace it (RFC 3461, section
 // 5.2.7.1). An address that comes up twice is kept once, unless the client wants
 // different reports for the two.
 type Cleanup struct {
-	Canonical *Canonical // nil means none
-	Expander  *Expander  // nil means that recipients are not expanded
-	// Header says whether canonical mapping goes for the header of this message
-	// too. nil means for mail of our own, as Postfix's
+	Canonical  *Canonical  // nil means none
+	Masquerade *Masquerade // after Canonical; nil means none
+	BCC        *BCC        // of the recipients before they are expanded; nil means none
+	Expander   *Expander   // nil means that recipients are not expanded
+	// Header says whether canonical mapping and masquerading go for the header of
+	// this message too. nil means for mail of our own, as Postfix's
 	// local_header_rewrite_clients: from this machine, or from a client that
 	// logged in. Other people's headers stay as they are, signatures included.
 	Header func(env *mtakit.Envelope) bool
@@ -61,17 +64,28 @@ func (c *Cleanup) Filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.Me
 
 // envelope returns the new sender and the new recipients.
 func (c *Cleanup) envelope(ctx context.Context, env *mtakit.Envelope) (string, []mtakit.Recipient, error) {
-	sender := env.Sender
-	if c.Canonical != nil {
-		var err error
-		if sender, err = c.Canonical.RewriteSender(ctx, sender); err != nil {
+	m := c.mapper()
+	sender, err := m.Map(ctx, EnvelopeSender, env.Sender)
+	if err != nil {
+		return "", nil, err
+	}
+	recipients := make([]mtakit.Recipient, len(env.Recipients))
+	for i := range env.Recipients {
+		address, err := m.Map(ctx, EnvelopeRecipient, env.Recipients[i].Address)
+		if err != nil {
+			return "", nil, err
+		}
+		recipients[i] = replaced(&env.Recipients[i], address)
+	}
+	if c.BCC != nil {
+		if recipients, err = c.BCC.Add(ctx, sender, recipients); err != nil {
 			return "", nil, err
 		}
 	}
-	list := make([]mtakit.Recipient, 0, len(env.Recipients))
-	seen := make(map[string]bool, len(env.Recipients))
-	for i := range env.Recipients {
-		r := &env.Recipients[i]
+	list := make([]mtakit.Recipient, 0, len(recipients))
+	seen := make(map[string]bool, len(recipients))
+	for i := range recipients {
+		r := &recipients[i]
 		addresses, err := c.recipient(ctx, r.Address)
 		if err != nil {
 			return "", nil, err
@@ -90,14 +104,20 @@ func (c *Cleanup) envelope(ctx context.Context, env *mtakit.Envelope) (string, [
 	return sender, list, nil
 }
 
-// recipient returns the addresses that one recipient is replaced by.
-func (c *Cleanup) recipient(ctx context.Context, address string) ([]string, error) {
+// mapper is canonical mapping and then masquerading.
+func (c *Cleanup) mapper() Mappers {
+	var m Mappers
 	if c.Canonical != nil {
-		var err error
-		if address, err = c.Canonical.RewriteRecipient(ctx, address); err != nil {
-			return nil, err
-		}
+		m = append(m, c.Canonical)
 	}
+	if c.Masquerade != nil {
+		m = append(m, c.Masquerade)
+	}
+	return m
+}
+
+// recipient returns the addresses that one recipient is expanded to.
+func (c *Cleanup) recipient(ctx context.Context, address string) ([]string, error) {
 	if c.Expander == nil {
 		return []string{address}, nil
 	}
@@ -144,10 +164,11 @@ func (c *Cleanup) header(ctx context.Context, env *mtakit.Envelope, m *mtakit.Me
 	if own == nil {
 		own = ownMail
 	}
-	if c.Canonical == nil || m == nil || m.Header == nil || !own(env) {
+	mapper := c.mapper()
+	if len(mapper) == 0 || m == nil || m.Header == nil || !own(env) {
 		return nil, nil
 	}
-	return c.Canonical.RewriteHeader(ctx, m.Header)
+	return RewriteHeader(ctx, m.Header, mapper)
 }
 
 // ownMail reports whether a message was made here or by a client that logged in.

@@ -4,15 +4,19 @@
 // The strategies, named as the manual pages name them:
 //
 //   - trivial rewriting completes what clients write: Trivial.
-//   - canonical(5) replaces addresses one by one, in envelope and header: Canonical.
+//   - canonical(5) replaces addresses one by one, in envelope and header: Canonical;
+//     Masquerade hides host names behind their domain. Class says in which places.
+//   - generic(5) does so for mail that leaves: Generic, in front of the agent that
+//     sends it: Outgoing.
+//   - always_bcc and its like give others a copy: BCC.
 //   - virtual(5) replaces a recipient by any number of others: Virtual.
 //   - aliases(5) does so for the users of our own domains: Aliases.
 //   - Expander follows virtual and aliases until nothing is left to replace.
 //   - relocated(5) refuses users who have moved: Relocated.
 //   - transport(5) says how a recipient is reached: Transport, Router.
 //   - Recipients answers "does this address exist?".
-//   - Cleanup puts canonical, virtual and aliases in Postfix's order, between
-//     the end of the message and the queue.
+//   - Cleanup puts canonical, masquerading, copies, virtual and aliases in Postfix's
+//     order, between the end of the message and the queue.
 //   - Missing adds the Date, Message-ID and From that a message lacks.
 //
 // # Use
@@ -47,6 +51,5 @@
 // # Caveats
 //
 // "|command", "/file" and ":include:" are understood in aliases(5) and refused.
-// Masquerading, generic(5), bcc maps, owner- aliases, the percent hack and bang
-// paths are not here.
+// owner- aliases are not here.
 package rewrite

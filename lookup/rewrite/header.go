@@ -18,18 +18,20 @@ var (
 	recipientFields = []string{"To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc"}
 )
 
-// RewriteHeader returns a copy of the header in which the addresses that the
-// tables have are replaced, and nil when there are none. Every other byte stays,
-// the names and comments beside the addresses included.
-func (c *Canonical) RewriteHeader(ctx context.Context, h *mtakit.Header) (*mtakit.Header, error) {
+// RewriteHeader returns a copy of a header with the addresses that m replaces, and
+// nil when there are none. Every other byte stays, the names and comments beside
+// the addresses included.
+func RewriteHeader(ctx context.Context, h *mtakit.Header, m Mapper) (*mtakit.Header, error) {
 	left := maxHeaderAddresses
 	var changed *mtakit.Header
 	for i, f := range h.All() {
-		rewrite := c.fieldRewriter(f)
-		if rewrite == nil {
+		class := fieldClass(f)
+		if class == 0 {
 			continue
 		}
-		raw, err := rewriteField(ctx, string(f.Raw()), rewrite, &left)
+		raw, err := rewriteField(ctx, string(f.Raw()), func(ctx context.Context, address string) (string, error) {
+			return m.Map(ctx, class, address)
+		}, &left)
 		if err != nil {
 			return nil, fmt.Errorf("header %s: %w", f.Name(), err)
 		}
@@ -48,20 +50,20 @@ func (c *Canonical) RewriteHeader(ctx context.Context, h *mtakit.Header) (*mtaki
 	return changed, nil
 }
 
-// fieldRewriter returns the mapping for a field; nil means that it holds no
-// addresses.
-func (c *Canonical) fieldRewriter(f mtakit.Field) func(context.Context, string) (string, error) {
+// fieldClass returns the place of the addresses in a field; 0 means that it holds
+// none.
+func fieldClass(f mtakit.Field) Class {
 	for _, name := range senderFields {
 		if f.Is(name) {
-			return c.RewriteSender
+			return HeaderSender
 		}
 	}
 	for _, name := range recipientFields {
 		if f.Is(name) {
-			return c.RewriteRecipient
+			return HeaderRecipient
 		}
 	}
-	return nil
+	return 0
 }
 
 // rewriteField replaces the addresses of one raw field.
