@@ -19,6 +19,9 @@
 // SQL: a query to a database that the caller has opened, in the language of
 // mysql_table(5); ParseConfig reads the .cf files that such queries stand in.
 //
+// TCP and Socketmap are tables that another program answers for, by the protocols of
+// tcp_table(5) and socketmap_table(5); a Server lets others ask tables so.
+//
 // Inline, Static, Environ, Rand and Fail are small tables that stand in the
 // program, Getent is the users and groups of the machine.
 //

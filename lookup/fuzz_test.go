@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"bufio"
 	"regexp"
 	"strings"
 	"testing"
@@ -203,5 +204,26 @@ func FuzzAddress(f *testing.F) {
 			assert.NoError(t, err)
 		}
 		_ = addExtension(key, "+x")
+	})
+}
+
+func FuzzRemote(f *testing.F) {
+	f.Add("5:OK ab,")
+	f.Add("200 a%20b\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		in := bufio.NewReader(strings.NewReader(text))
+		if s, err := readNetstring(in); err == nil {
+			assert.LessOrEqual(t, len(s), maxSocketmap)
+			assert.True(t, strings.HasPrefix(text, strings.TrimLeft(string(netstring(s)), "0")) || text[0] == '0')
+		}
+		if line, err := readTCPLine(bufio.NewReader(strings.NewReader(text))); err == nil {
+			assert.Less(t, len(line), maxTCPLine)
+		}
+		back, ok := unquoteTCP(quoteTCP(text))
+		assert.True(t, ok)
+		assert.Equal(t, text, back)
+		for _, c := range []byte(quoteTCP(text)) {
+			assert.True(t, c > ' ' && c < 0x7f)
+		}
 	})
 }
