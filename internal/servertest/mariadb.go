@@ -1,0 +1,62 @@
+package servertest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// MariaDB starts a MariaDB without databases. Its user root needs no password.
+func MariaDB(tb testing.TB) *Server {
+	tb.Helper()
+	install := look(tb, "mariadb-install-db", "mariadb-server")
+	program := look(tb, "mariadbd", "mariadb-server", "/usr/sbin")
+	dir, port := directory(tb), freePort(tb)
+	s := &Server{Dir: dir, Socket: filepath.Join(dir, "s"), Addr: loopback(port), quit: syscall.SIGTERM}
+	args := append([]string{"--no-defaults", "--datadir=" + filepath.Join(dir, "data")}, asRoot()...)
+	prepare(tb, exec.Command(install, append(args, "--auth-root-authentication-method=normal", "--skip-test-db")...))
+	args = append(args, "--socket="+s.Socket, "--pid-file="+filepath.Join(dir, "pid"),
+		"--bind-address=127.0.0.1", "--port="+strconv.Itoa(port), "--skip-name-resolve", "--skip-log-bin",
+		"--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=8M", "--innodb-log-file-size=4M", "--max-connections=50")
+	s.command = func() *exec.Cmd { return exec.Command(program, args...) }
+	s.ready = func(ctx context.Context) error { return greeted(ctx, s.Socket) }
+	return s.serve(tb)
+}
+
+// asRoot is what mariadbd wants to be told before it runs as root.
+func asRoot() []string {
+	if os.Getuid() == 0 {
+		return []string{"--user=root"}
+	}
+	return nil
+}
+
+// greeted reads the greeting of a server of MySQL's: four bytes of length and
+// number, and the version of the protocol.
+func greeted(ctx context.Context, socket string) error {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	var greeting [5]byte
+	if _, err := io.ReadFull(conn, greeting[:]); err != nil {
+		return err
+	}
+	if greeting[4] != 10 {
+		return errors.New("no greeting of protocol 10")
+	}
+	return nil
+}

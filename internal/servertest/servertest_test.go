@@ -1,0 +1,40 @@
+package servertest
+
+import (
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestServers(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string]func(testing.TB) *Server{"MariaDB": MariaDB, "PostgreSQL": PostgreSQL} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			assert.True(t, listens("unix", s.Socket))
+			assert.True(t, listens("tcp", s.Addr))
+			for _, end := range []func(){s.Kill, s.Stop} {
+				end()
+				assert.False(t, listens("unix", s.Socket))
+				assert.False(t, listens("tcp", s.Addr))
+				s.Start()
+				assert.True(t, listens("unix", s.Socket))
+			}
+			require.NoError(t, s.ready(t.Context()))
+		})
+	}
+}
+
+func listens(network, address string) bool {
+	conn, err := net.Dial(network, address)
+	if err != nil {
+		return false
+	}
+	return conn.Close() == nil
+}
