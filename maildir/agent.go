@@ -33,6 +33,15 @@ type Agent struct {
 	Root *os.Root
 	// Mailboxes is asked with the recipient's address. Required.
 	Mailboxes Table
+	// Quotas is asked with the recipient's address for what its Maildir may hold:
+	// "10000000S,1000C" or a number of bytes, see ParseQuota; "0" is no quota. For
+	// who is not in it the first line of the Maildir's maildirsize file counts, if
+	// there is one. nil means that nothing is limited, and that no maildirsize file
+	// is looked at.
+	Quotas Table
+	// DeferOverQuota lets mail for a full Maildir wait (4.2.2); false bounces it
+	// (5.2.2).
+	DeferOverQuota bool
 	// Hostname is the last part of file names; "" means "localhost".
 	Hostname string
 	// CRLF keeps the line ends of the wire; false writes LF.
@@ -55,10 +64,10 @@ type Agent struct {
 
 // Deliver puts the message into the Maildir of each recipient. The result of a
 // recipient is Delivered (the Diagnostic names the file), Bounced with 5.1.1
-// for an unknown user and 5.4.6 for a loop, or Deferred for everything that is a
-// fault of ours: 4.3.1 without space, 4.2.2 over the disk quota, 4.3.5 for a path
-// that is not below Root, has ".." in it or does not end in "/", 4.3.0 for the
-// rest. Results are reported as soon as they are on disk, those of some recipients
+// for an unknown user, 5.2.2 over the quota of Quotas and 5.4.6 for a loop, or
+// Deferred for everything that is a fault of ours: 4.3.1 without space, 4.2.2 over
+// the disk quota, 4.3.5 for a quota that cannot be read and a path that is not
+// below Root, has ".." in it or does not end in "/", 4.3.0 for the rest. Results are reported as soon as they are on disk, those of some recipients
 // at a time.
 //
 // A deferred message is in no mailbox, but for one case: see Dir.Deliver.
@@ -97,6 +106,10 @@ func (a *Agent) deliver(ctx context.Context, d *mtakit.Delivery, recipients []mt
 		}
 	}
 	for n, l := range letters {
+		if errors.Is(l.err, errOverQuota) {
+			results[index[n]] = a.full()
+			continue
+		}
 		if r := &recipients[index[n]]; l.err != nil {
 			a.log(ctx, d, r, l.err)
 			results[index[n]] = deferral(l.err)
@@ -116,7 +129,7 @@ func (a *Agent) open() (*store, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.store = &store{tree: tree, syncFS: a.SyncFS, logger: a.Logger}
+		a.store = &store{tree: tree, root: a.Root, syncFS: a.SyncFS, logger: a.Logger}
 	}
 	return a.store, nil
 }
@@ -188,7 +201,40 @@ func (a *Agent) address(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recip
 		result := deferral(err)
 		return nil, &result
 	}
-	return &letter{path: strings.Trim(dir, "/"), fields: fields}, nil
+	l := &letter{path: strings.Trim(dir, "/"), fields: fields}
+	if failure := a.limit(ctx, d, r, l); failure != nil {
+		return nil, failure
+	}
+	return l, nil
+}
+
+// limit asks for the recipient's quota.
+func (a *Agent) limit(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recipient, l *letter) *mtakit.Result {
+	if a.Quotas == nil {
+		return nil
+	}
+	value, ok, err := a.Quotas.Lookup(ctx, r.Address)
+	if err != nil {
+		a.log(ctx, d, r, err)
+		result := failed(4, 3, 0, "mail system configuration error: quota table")
+		return &result
+	}
+	if l.quota, err = ParseQuota(value); err != nil {
+		a.log(ctx, d, r, err)
+		result := deferral(err)
+		return &result
+	}
+	l.limited = !ok || l.quota != Quota{}
+	return nil
+}
+
+// full is the result for a recipient whose Maildir has no room.
+func (a *Agent) full() mtakit.Result {
+	class := 5
+	if a.DeferOverQuota {
+		class = 4
+	}
+	return failed(class, 2, 2, "mailbox full: quota exceeded")
 }
 
 // addedFields returns what virtual(8) puts above a message: the way back, the
@@ -226,6 +272,8 @@ func deferral(err error) mtakit.Result {
 		return failed(4, 3, 1, "insufficient system storage")
 	case errors.Is(err, syscall.EDQUOT):
 		return failed(4, 2, 2, "mailbox full: disk quota exceeded")
+	case errors.Is(err, ErrQuota):
+		return failed(4, 3, 5, "mail system configuration error: quota")
 	case errors.Is(err, errPath), errors.Is(err, disk.ErrEscape):
 		return failed(4, 3, 5, "mail system configuration error: mailbox path")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -26,6 +26,16 @@
 // Looping mail ends: a message that already has a Delivered-To field with the
 // same address bounces (5.4.6), as in local(8).
 //
+// Quotas are those of Maildir++ (Courier's README.maildirquota): what a Maildir
+// with its folders holds stands in its file maildirsize, one line for each message
+// that comes or goes, which Courier, Dovecot and Postfix's VDA patch maintain too.
+// Deliveries of one Agent keep each other's places and never exceed a quota
+// together. The file is a hint all the same: when it is broken, of another quota,
+// 5120 bytes long, or says that a message does not fit, the Agent counts the
+// files. What others remove without telling is seen when the file is older than 15
+// minutes. A crash, and other programs that deliver at the same moment, may put it
+// wrong by what was under way, until it is counted again.
+//
 // # Use
 //
 //  1. Make an Agent with the mail directory and a table of mailboxes, and give
@@ -36,8 +46,12 @@
 //
 // Lines end in LF in the file, as every Unix program expects it; set CRLF to
 // keep the bytes of the wire. Other bytes are written as they came. There is no
-// quota, no mbox, and no cleaning of old files in tmp/, which readers do. All
-// files belong to the user of the process.
+// mbox, and no cleaning of old files in tmp/, which readers do. All files belong to
+// the user of the process.
+//
+// A quota does not count the folder .Trash, and counts messages that are marked as
+// deleted until they are gone, as Dovecot does (Courier does not count them). It is
+// only as good as the users' honesty when they can write into their Maildirs.
 //
 // A path with ".." in it is refused, but a local part may have other slashes: a
 // pattern that puts it into a path should not match them, or "alice/.Trash" is a

@@ -26,6 +26,12 @@ type letter struct {
 	size     int64
 	group    *group
 	epoch    int64 // of group, before what is to be synced next
+
+	limited bool     // the Maildir's usage is looked at
+	quota   Quota    // zero means what maildirsize says
+	account *account // nil before it is looked at
+	held    usage    // kept in the account for the letter
+	entered usage    // counted in the account
 }
 
 // deliver takes letters with the same message through all that has to be done,
@@ -73,7 +79,10 @@ func (s *store) write(d Dir, l *letter, m *mtakit.Message) (err error) {
 	l.epoch = l.group.Epoch()
 	b := s.buffer(l)
 	defer s.giveBack(b)
-	return l.fill(b, d.CRLF, m)
+	if err := l.fill(b, d.CRLF, m); err != nil || !l.limited {
+		return err
+	}
+	return s.charge(l)
 }
 
 func (s *store) create(l *letter) (err error) {
@@ -116,11 +125,18 @@ func (l *letter) publish() error {
 		return err
 	}
 	l.epoch = l.group.Epoch()
+	if l.account != nil { // who counts sees both the name and its entry, or none
+		l.account.mu.Lock()
+		defer l.account.mu.Unlock()
+	}
 	final := fmt.Sprintf("%s,S=%d", l.name, l.size)
 	if err := l.tmp.Move(l.name, l.new, final); err != nil {
 		return err
 	}
 	l.name, l.final = "", final
+	if l.account != nil {
+		l.account.enter(l)
+	}
 	return nil
 }
 
@@ -135,14 +151,31 @@ func (s *store) end(l *letter, delivered bool) error {
 	if !delivered && l.name != "" {
 		errs = append(errs, l.tmp.Remove(l.name))
 	}
-	if !delivered && l.final != "" {
-		errs = append(errs, l.new.Remove(l.final))
+	if !delivered {
+		errs = append(errs, l.takeBack())
+	}
+	if l.account != nil {
+		s.release(l.account)
 	}
 	if l.group != nil {
 		s.leave(l.group)
 	}
 	l.closeFolders()
 	return errors.Join(errs...)
+}
+
+// takeBack takes away the name in new/, and what was counted for it.
+func (l *letter) takeBack() error {
+	remove := func() error {
+		if l.final == "" {
+			return nil
+		}
+		return l.new.Remove(l.final)
+	}
+	if l.account == nil {
+		return remove()
+	}
+	return l.account.leave(l, remove)
 }
 
 // closeFolders closes what was only read, which cannot lose anything.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 
 	"github.com/mtakit/mtakit/internal/disk"
@@ -12,6 +13,7 @@ import (
 // store is a mail directory in use, and what deliveries into it share.
 type store struct {
 	tree   disk.Tree
+	root   *os.Root     // of tree; only what counts uses it
 	syncFS bool         // Agent.SyncFS
 	logger *slog.Logger // nil is silent
 
@@ -20,6 +22,8 @@ type store struct {
 	mu      sync.Mutex
 	systems map[uint64]*group  // by device, with syncFS; kept until close
 	folders map[disk.ID]*group // new/ of the deliveries that are under way
+
+	accounts map[string]*account // by path, of the deliveries with a quota
 }
 
 // group is deliveries of which one sync does for all: onto one file system when

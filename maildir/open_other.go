@@ -1,0 +1,6 @@
+//go:build !unix
+
+package maildir
+
+// nonblocking is Unix's.
+const nonblocking = 0
