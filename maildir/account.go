@@ -31,6 +31,7 @@ type account struct {
 
 	mu   sync.Mutex
 	root *os.Root // of the Maildir; nil before it is open
+	own  *owner   // nil means the user of the process
 	held usage    // of letters that are not in new/ yet
 }
 
@@ -93,6 +94,11 @@ func (a *account) charge(root *os.Root, l *letter) (err error) {
 	defer a.mu.Unlock()
 	if a.root == nil {
 		if a.root, err = root.OpenRoot(path.Join(".", a.path)); err != nil {
+			return err
+		}
+	}
+	if a.own = l.owner; a.own != nil {
+		if err := a.own.hasRoot(a.root); err != nil {
 			return err
 		}
 	}
@@ -322,7 +328,12 @@ func (a *account) write(q Quota, sum usage) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(q.String() + "\n" + sum.line())
+	if a.own != nil {
+		err = f.Chown(a.own.uid, a.own.gid)
+	}
+	if err == nil {
+		_, err = f.WriteString(q.String() + "\n" + sum.line())
+	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = a.root.Rename(name, sizesName)
 	}

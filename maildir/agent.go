@@ -42,6 +42,14 @@ type Agent struct {
 	// DeferOverQuota lets mail for a full Maildir wait (4.2.2); false bounces it
 	// (5.2.2).
 	DeferOverQuota bool
+	// UIDs and GIDs are asked with the recipient's address for the numbers of the
+	// user and group that get what is made: the files, and the Maildir when it was
+	// missing, which the process must be allowed to give away, as root is. A Maildir
+	// that is somebody else's is refused (4.3.5), as are recipients that are not in
+	// both tables. nil, both, means that all belongs to the user of the process.
+	UIDs, GIDs Table
+	// MinUID is the least number in UIDs (virtual_minimum_uid); 0 means 100.
+	MinUID int
 	// Hostname is the last part of file names; "" means "localhost".
 	Hostname string
 	// CRLF keeps the line ends of the wire; false writes LF.
@@ -205,6 +213,9 @@ func (a *Agent) address(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recip
 	if failure := a.limit(ctx, d, r, l); failure != nil {
 		return nil, failure
 	}
+	if failure := a.own(ctx, d, r, l); failure != nil {
+		return nil, failure
+	}
 	return l, nil
 }
 
@@ -272,6 +283,8 @@ func deferral(err error) mtakit.Result {
 		return failed(4, 3, 1, "insufficient system storage")
 	case errors.Is(err, syscall.EDQUOT):
 		return failed(4, 2, 2, "mailbox full: disk quota exceeded")
+	case errors.Is(err, errOwner):
+		return failed(4, 3, 5, "mail system configuration error: mailbox owner")
 	case errors.Is(err, ErrQuota):
 		return failed(4, 3, 5, "mail system configuration error: quota")
 	case errors.Is(err, errPath), errors.Is(err, disk.ErrEscape):

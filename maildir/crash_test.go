@@ -40,6 +40,10 @@ func (t *crashTree) Open(dir string) (disk.Folder, error) {
 
 func (t *crashTree) Close() error { return nil }
 
+func (t *crashTree) Mkdir(dir string, _ fs.FileMode) error { return t.Disk.Mkdir(dir) }
+
+func (t *crashTree) MkdirOwned(dir string, _, _ int) error { return t.Disk.Mkdir(dir) }
+
 type crashFolder struct {
 	t   *crashTree
 	dir string
@@ -101,6 +105,8 @@ func (w crashWhole) SyncAll() error {
 	return w.Whole.SyncAll()
 }
 
+func (f crashFolder) Owner() (int, error) { return -1, nil }
+
 func (f crashFolder) Close() error { return nil }
 
 type crashFile struct {
@@ -113,6 +119,8 @@ func (f *crashFile) Write(p []byte) (int, error) {
 	f.size += int64(n)
 	return n, err
 }
+
+func (f *crashFile) Chown(int, int) error { return nil }
 
 func (f *crashFile) Sync() error {
 	linger()

@@ -47,12 +47,12 @@ func (d Dir) Deliver(ctx context.Context, fields []mtakit.Field, m *mtakit.Messa
 
 // open opens the two folders of a delivery, and makes them when they are not
 // there.
-func (s *store) open(dir string) (tmp, new disk.Folder, err error) {
+func (s *store) open(dir string, o *owner) (tmp, new disk.Folder, err error) {
 	tmp, new, err = s.pair(dir)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return tmp, new, err
 	}
-	if err := s.make(dir); err != nil {
+	if err := s.make(dir, o); err != nil {
 		return nil, nil, err
 	}
 	return s.pair(dir)
@@ -70,11 +70,13 @@ func (s *store) pair(dir string) (tmp, new disk.Folder, err error) {
 
 // make makes a Maildir and what is missing above it, each synced into its
 // parent: a directory entry that is lost takes the mail below it along. tmp/
-// comes last: another delivery that finds it need not look after the rest.
-func (s *store) make(dir string) error {
+// comes last: another delivery that finds it need not look after the rest. The
+// Maildir is its owner's, what is above it is not.
+func (s *store) make(dir string, o *owner) error {
 	at := "."
-	for _, name := range strings.Split(path.Join(dir, "cur"), "/") {
-		if err := s.mkdir(at, name); err != nil {
+	names := strings.Split(path.Join(dir, "cur"), "/")
+	for i, name := range names {
+		if err := s.mkdir(at, name, o, i < len(names)-2); err != nil {
 			return err
 		}
 		// Also when it was there: another delivery may have made it just now
@@ -87,18 +89,27 @@ func (s *store) make(dir string) error {
 		}
 	}
 	for _, name := range [...]string{"new", "tmp"} {
-		if err := errors.Join(s.mkdir(at, name), s.syncDir(at)); err != nil {
+		if err := errors.Join(s.mkdir(at, name, o, false), s.syncDir(at)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *store) mkdir(parent, name string) error {
-	if err := s.tree.Mkdir(path.Join(parent, name)); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+// mkdir makes a directory that belongs to a Maildir or lies above it.
+func (s *store) mkdir(parent, name string, o *owner, above bool) (err error) {
+	switch dir := path.Join(parent, name); {
+	case o == nil:
+		err = s.tree.Mkdir(dir, 0o700)
+	case above: // the owner passes through it
+		err = s.tree.Mkdir(dir, 0o711)
+	default:
+		err = s.tree.MkdirOwned(dir, o.uid, o.gid)
 	}
-	return nil
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 func (s *store) syncDir(dir string) error {

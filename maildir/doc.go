@@ -46,8 +46,13 @@
 //
 // Lines end in LF in the file, as every Unix program expects it; set CRLF to
 // keep the bytes of the wire. Other bytes are written as they came. There is no
-// mbox, and no cleaning of old files in tmp/, which readers do. All files belong to
-// the user of the process.
+// mbox, and no cleaning of old files in tmp/, which readers do.
+//
+// All files belong to the user of the process, or with Agent.UIDs and GIDs to those
+// of the tables. The process stays what it is, unlike virtual(8), which becomes the
+// recipient: Go's threads are not each other's, and the syncs are shared. So it is
+// not the system that keeps one user's mail from another's Maildir, but that folders
+// have to be the recipient's; and disk quotas of users do not stop root.
 //
 // A quota does not count the folder .Trash, and counts messages that are marked as
 // deleted until they are gone, as Dovecot does (Courier does not count them). It is

@@ -16,6 +16,7 @@ import (
 // letter is a message on its way into one Maildir.
 type letter struct {
 	path   string         // of the Maildir, below the root
+	owner  *owner         // nil means the user of the process
 	fields []mtakit.Field // above the message
 	err    error          // why it does not get there
 
@@ -86,11 +87,23 @@ func (s *store) write(d Dir, l *letter, m *mtakit.Message) (err error) {
 }
 
 func (s *store) create(l *letter) (err error) {
-	if l.tmp, l.new, err = s.open(l.path); err != nil {
+	if l.tmp, l.new, err = s.open(l.path, l.owner); err != nil {
 		return err
 	}
-	l.file, err = l.tmp.Create(l.name)
-	return err
+	if l.owner == nil {
+		l.file, err = l.tmp.Create(l.name)
+		return err
+	}
+	if err = l.owner.has(l.tmp, l.new); err != nil {
+		return err
+	}
+	if l.file, err = l.tmp.Create(l.name); err != nil {
+		return err
+	}
+	if err = l.file.Chown(l.owner.uid, l.owner.gid); err != nil {
+		return errors.Join(err, l.tmp.Remove(l.name))
+	}
+	return nil
 }
 
 func (l *letter) fill(b *bufio.Writer, crlf bool, m *mtakit.Message) error {

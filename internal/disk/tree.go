@@ -3,6 +3,7 @@ package disk
 import (
 	"errors"
 	"io"
+	"io/fs"
 )
 
 // Tree is a directory with all that lies below it. Paths are relative to it,
@@ -12,8 +13,12 @@ type Tree interface {
 	// Open opens a directory. The last element of its path is not followed when
 	// it is a symbolic link; "a/." is for who wants that.
 	Open(dir string) (Folder, error)
-	// Mkdir makes a directory for its owner only. Its parent exists.
-	Mkdir(dir string) error
+	// Mkdir makes a directory, with no more than the permissions that umask leaves.
+	// Its parent exists.
+	Mkdir(dir string, perm fs.FileMode) error
+	// MkdirOwned makes a directory for its owner only, and gives it to him. Nothing
+	// is given away that was there before.
+	MkdirOwned(dir string, uid, gid int) error
 	io.Closer
 }
 
@@ -28,6 +33,9 @@ type Folder interface {
 	Remove(name string) error
 	// Sync makes the names in the folder durable.
 	Sync() error
+	// Owner returns the user whom the folder belongs to, and -1 where nobody can
+	// tell.
+	Owner() (uid int, err error)
 	// ID tells directories apart, as long as they are open.
 	ID() (ID, error)
 	// Whole returns the file system that the folder lies on, for what is written
@@ -39,6 +47,8 @@ type Folder interface {
 // File is a new file. Sync makes its bytes durable, not its name.
 type File interface {
 	io.Writer
+	// Chown gives the file to a user and a group.
+	Chown(uid, gid int) error
 	Sync() error
 	io.Closer
 }

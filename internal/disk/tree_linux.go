@@ -1,9 +1,11 @@
 package disk
 
 import (
+	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +28,56 @@ func OpenTree(root *os.Root) (Tree, error) {
 
 func (t *tree) Close() error { return t.base.Close() }
 
-func (t *tree) Mkdir(dir string) error { return escape(t.root.Mkdir(dir, 0o700)) }
+func (t *tree) Mkdir(dir string, perm fs.FileMode) error { return escape(t.root.Mkdir(dir, perm)) }
+
+// MkdirOwned walks to the parent once: whoever owns something on the way could put
+// a link there meanwhile. Who may write into the parent can put nothing in the place
+// of the new directory but what is his. It gets its name when it is given away, so
+// that no crash leaves one that is nobody's.
+func (t *tree) MkdirOwned(dir string, uid, gid int) error {
+	opened, err := t.Open(path.Dir(dir) + "/.")
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	parent, half, name := opened.(folder), "mkdir-"+rand.Text(), path.Base(dir)
+	if err := again(0, func() error { return unix.Mkdirat(parent.fd, half, 0o700) }); err != nil {
+		return parent.fail("mkdir", name, err)
+	}
+	if err = parent.give(half, uid, gid); err == nil {
+		err = parent.publish(half, name)
+	}
+	if err != nil {
+		_ = unix.Unlinkat(parent.fd, half, unix.AT_REMOVEDIR)
+	}
+	return parent.fail("mkdir", name, err)
+}
+
+// give gives a directory away.
+func (f folder) give(name string, uid, gid int) error {
+	var fd int
+	err := again(0, func() (err error) {
+		fd, err = unix.Openat(f.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return again(0, func() error { return unix.Fchown(fd, uid, gid) })
+}
+
+// publish renames a directory and replaces nothing.
+func (f folder) publish(half, name string) error {
+	err := again(0, func() error { return unix.Renameat2(f.fd, half, f.fd, name, unix.RENAME_NOREPLACE) })
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // NFS and others: what is replaced is empty
+		err = again(0, func() error { return unix.Renameat(f.fd, half, f.fd, name) })
+	}
+	if errors.Is(err, unix.ENOTEMPTY) {
+		return unix.EEXIST
+	}
+	return err
+}
 
 func (t *tree) Open(dir string) (Folder, error) {
 	how := unix.OpenHow{
@@ -107,6 +158,14 @@ func (f folder) Sync() error {
 	return f.fail("fsync", ".", again(0, func() error { return unix.Fsync(f.fd) }))
 }
 
+func (f folder) Owner() (int, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return -1, f.fail("stat", ".", err)
+	}
+	return int(st.Uid), nil
+}
+
 func (f folder) ID() (ID, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(f.fd, &st); err != nil {
@@ -149,6 +208,10 @@ func (f *file) Write(p []byte) (n int, err error) {
 		n += m
 	}
 	return n, nil
+}
+
+func (f *file) Chown(uid, gid int) error {
+	return f.fail("chown", f.name, again(0, func() error { return unix.Fchown(f.fd, uid, gid) }))
 }
 
 func (f *file) Sync() error {

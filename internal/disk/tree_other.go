@@ -3,6 +3,7 @@
 package disk
 
 import (
+	"io/fs"
 	"os"
 	"sync/atomic"
 )
@@ -17,7 +18,14 @@ func OpenTree(root *os.Root) (Tree, error) { return &tree{root: root}, nil }
 
 func (t *tree) Close() error { return nil }
 
-func (t *tree) Mkdir(dir string) error { return escape(t.root.Mkdir(dir, 0o700)) }
+func (t *tree) Mkdir(dir string, perm fs.FileMode) error { return escape(t.root.Mkdir(dir, perm)) }
+
+func (t *tree) MkdirOwned(dir string, uid, gid int) error {
+	if err := t.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	return escape(t.root.Lchown(dir, uid, gid))
+}
 
 func (t *tree) Open(dir string) (Folder, error) {
 	root, err := t.root.OpenRoot(dir)
@@ -57,6 +65,9 @@ func (f folder) Sync() error {
 	defer file.Close()
 	return file.Sync()
 }
+
+// Owner cannot tell.
+func (f folder) Owner() (int, error) { return -1, nil }
 
 // ID takes every opened folder for another one.
 func (f folder) ID() (ID, error) { return ID{Inode: f.n}, nil }
