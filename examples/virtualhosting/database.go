@@ -30,6 +30,7 @@ type tables struct {
 
 	// Of .cf files, quotas and aliases may be missing.
 	domains, users, mailboxes, quotas, aliases lookup.LookupTable
+	uids, gids                                 lookup.LookupTable
 }
 
 // maxConns is how many connections the database has at most. What more wants to
@@ -71,6 +72,8 @@ func openTables(c config, file string, logger *slog.Logger) (*tables, error) {
 		{&t.mailboxes, "mysql_virt.cf", "SELECT CONCAT(home, '/', maildir) FROM passwd WHERE id = '%s'"},
 		{&t.quotas, "mysql_quota.cf", "SELECT quota FROM passwd WHERE id = '%s'"},
 		{&t.aliases, "mysql_aliases.cf", "SELECT goto FROM aliases WHERE address = '%s'"},
+		{&t.uids, "ids.cf", "SELECT uid FROM passwd WHERE id = '%s'"},
+		{&t.gids, "gids.cf", "SELECT gid FROM passwd WHERE id = '%s'"},
 	} {
 		query := lookup.SQLQuery{Query: q.query, Dialect: dialect}
 		if cf := cfs[q.cf]; cf != nil {
@@ -120,7 +123,7 @@ func readConfigs(dir string) (map[string]*lookup.Config, error) {
 		return nil, nil
 	}
 	cfs := map[string]*lookup.Config{}
-	for _, name := range []string{"mysql_virt.cf", "mysql_domains.cf", "mysql_users.cf", "mysql_quota.cf", "mysql_aliases.cf"} {
+	for _, name := range []string{"mysql_virt.cf", "mysql_domains.cf", "mysql_users.cf", "mysql_quota.cf", "mysql_aliases.cf", "ids.cf", "gids.cf"} {
 		cf, err := lookup.ReadConfig(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

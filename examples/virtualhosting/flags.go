@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
@@ -20,7 +21,7 @@ type config struct {
 	smtp, submission       string
 	hostname, domain       string
 	relayhost              string
-	deferOverQuota         bool
+	deferOverQuota, chown  bool
 	minBackoff, maxBackoff time.Duration
 	log                    string
 	demo                   bool
@@ -43,6 +44,7 @@ func parseFlags(args []string, help io.Writer) (config, error) {
 	f.StringVar(&c.domain, "domain", "example.test", "`domain` of addresses that have none, and of postmaster")
 	f.StringVar(&c.relayhost, "relayhost", "", "`host:port` that takes everything that is not for our domains; \"\" asks for the MX")
 	f.BoolVar(&c.deferOverQuota, "defer-over-quota", false, "let mail for a full mailbox wait, instead of bouncing it")
+	f.BoolVar(&c.chown, "chown", os.Geteuid() == 0, "give mailboxes to the uid and gid of their users, as root can; they must be 100 or more")
 	f.DurationVar(&c.minBackoff, "min-backoff", 300*time.Second, "shortest `time` between two attempts")
 	f.DurationVar(&c.maxBackoff, "max-backoff", 4000*time.Second, "longest `time` between two attempts")
 	f.StringVar(&c.log, "log", "text", "`format` of the log on standard error: text or off")

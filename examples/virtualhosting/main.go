@@ -77,6 +77,9 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	// Keeping and delivering.
 	s.virtual = &maildir.Agent{Root: s.mail, Mailboxes: lookup.Address(t.mailboxes), Quotas: lookup.Address(t.quotas),
 		DeferOverQuota: c.deferOverQuota, Hostname: c.hostname, Logger: s.logger}
+	if c.chown {
+		s.virtual.UIDs, s.virtual.GIDs = lookup.Address(t.uids), lookup.Address(t.gids)
+	}
 	s.remote = &relay.Agent{Hostname: c.hostname, Logger: s.logger}
 	s.manager = &queue.Manager{
 		Spool: s.spool, Router: router, Hostname: c.hostname, Postmaster: "postmaster@" + c.domain, NoticeFilter: cleanup,

@@ -65,7 +65,7 @@ func (s *server) open(ctx context.Context, c config, observer mtakit.Observer) (
 	if c.mail == "" {
 		c.mail = filepath.Join(s.dir, "mail")
 	}
-	if err = errors.Join(os.MkdirAll(s.dir, 0o700), os.MkdirAll(c.mail, 0o700)); err != nil {
+	if err = errors.Join(os.MkdirAll(s.dir, 0o700), os.MkdirAll(c.mail, 0o711)); err != nil {
 		return err
 	}
 	if s.mail, err = os.OpenRoot(c.mail); err != nil {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -148,6 +149,26 @@ func testQuota(t *testing.T, h *house) {
 	sizes, err := os.ReadFile(filepath.Join(h.mail.Name(), "example.test/bob/Maildir/maildirsize"))
 	require.NoError(t, err)
 	assert.True(t, strings.HasPrefix(string(sizes), "20000S\n"), "%s", sizes)
+}
+
+// TestOwners: as root the mailboxes belong to the users of the database.
+func TestOwners(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	h := launch(t)
+	execute(t, h.tables.db, "UPDATE passwd SET uid = 5001, gid = 5002 WHERE id = 'alice@example.test'")
+	execute(t, h.tables.db, "UPDATE passwd SET uid = 0 WHERE id = 'bob@example.test'")
+	c := dial(t, h.smtp.Addr())
+	c.talk("MAIL FROM:<visitor@example.net>", "250", "RCPT TO:<team@example.test>", "250")
+	c.data("to both", 0)
+	h.await(t, "alice@example.test", mtakit.Delivered, "")
+	h.await(t, "bob@example.test", mtakit.Deferred, "4.3.5 mail system configuration error: mailbox owner")
+	info, err := os.Stat(filepath.Join(h.mail.Name(), "example.test/alice/Maildir"))
+	require.NoError(t, err)
+	st := info.Sys().(*syscall.Stat_t)
+	assert.Equal(t, [2]uint32{5001, 5002}, [2]uint32{st.Uid, st.Gid})
 }
 
 // TestDatabaseDown kills the database in the middle of all of it. Nobody is told
