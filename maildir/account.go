@@ -45,6 +45,23 @@ func (s *store) charge(l *letter) error {
 	return l.account.charge(s.root, l)
 }
 
+// room finds out whether a letter would fit. A Maildir that there is not is empty.
+func (s *store) room(l *letter) error {
+	home, err := s.home(l.path)
+	if err != nil {
+		return err
+	}
+	a := s.account(home)
+	defer s.release(a)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, err = a.fits(s.root, l)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fits(l.quota, usage{}, l.size)
+	}
+	return err
+}
+
 // home returns the Maildir++ that a folder is part of: a folder has a file
 // maildirfolder.
 func (s *store) home(dir string) (string, error) {
@@ -89,45 +106,66 @@ func (s *store) release(a *account) {
 	}
 }
 
-func (a *account) charge(root *os.Root, l *letter) (err error) {
+func (a *account) charge(root *os.Root, l *letter) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.root == nil {
-		if a.root, err = root.OpenRoot(path.Join(".", a.path)); err != nil {
-			return err
-		}
+	limited, err := a.fits(root, l)
+	if err == nil && limited {
+		l.held = usage{l.size, 1}
+		a.held = a.held.plus(l.held)
 	}
-	if a.own = l.owner; a.own != nil {
-		if err := a.own.hasRoot(a.root); err != nil {
-			return err
-		}
+	return err
+}
+
+// fits returns errOverQuota when the letter does not fit. limited is false when
+// nobody has set a quota. Under mu.
+func (a *account) fits(root *os.Root, l *letter) (limited bool, err error) {
+	if err := a.open(root, l.owner); err != nil {
+		return false, err
 	}
 	now, old, err := a.read()
 	quota := l.quota
 	if quota == (Quota{}) {
 		if !now.limited {
-			return nil // nobody has set one
+			return false, nil
 		}
 		quota = now.quota
 	}
 	counted := false
 	if err != nil || now.quota != quota {
 		if now.sum, err = a.count(quota); err != nil {
-			return err
+			return true, err
 		}
 		counted = true
 	}
-	mine := usage{l.size, 1}
-	if !quota.fits(now.sum.plus(a.held).plus(mine)) && !counted && (now.entries > 1 || old) {
-		if now.sum, err = a.count(quota); err != nil {
+	if err = fits(quota, now.sum.plus(a.held), l.size); err == nil || counted || now.entries == 1 && !old {
+		return true, err
+	}
+	if now.sum, err = a.count(quota); err != nil {
+		return true, err
+	}
+	return true, fits(quota, now.sum.plus(a.held), l.size)
+}
+
+// fits returns errOverQuota when a message of so many bytes is too much for what
+// there is.
+func fits(q Quota, used usage, size int64) error {
+	if q.fits(used.plus(usage{size, 1})) {
+		return nil
+	}
+	return fmt.Errorf("%w: %d bytes in %d messages, and %d bytes are too much for %s", errOverQuota, used.bytes, used.messages, size, q)
+}
+
+// open opens the Maildir, which has to be the owner's.
+func (a *account) open(root *os.Root, o *owner) (err error) {
+	if a.root == nil {
+		if a.root, err = root.OpenRoot(path.Join(".", a.path)); err != nil {
 			return err
 		}
 	}
-	if used := now.sum.plus(a.held); !quota.fits(used.plus(mine)) {
-		return fmt.Errorf("%w: %d bytes in %d messages, and %d bytes are too much for %s", errOverQuota, used.bytes, used.messages, l.size, quota)
+	if a.own = o; o != nil {
+		return o.hasRoot(a.root)
 	}
-	a.held = a.held.plus(mine)
-	l.held = mine
 	return nil
 }
 
@@ -158,7 +196,7 @@ func (a *account) leave(l *letter, remove func() error) error {
 // read reads the maildirsize file. errSizes says that there is none that can be
 // used. old means that it has not changed for long.
 func (a *account) read() (s sizes, old bool, err error) {
-	f, info, err := a.open(os.O_RDONLY)
+	f, info, err := a.file(os.O_RDONLY)
 	if err != nil {
 		return s, false, errSizes
 	}
@@ -171,9 +209,9 @@ func (a *account) read() (s sizes, old bool, err error) {
 	return s, time.Since(info.ModTime()) >= staleSizes, err
 }
 
-// open opens the maildirsize file. It has to be a plain file in its place: who
+// file opens the maildirsize file. It has to be a plain file in its place: who
 // may change the Maildir could put a link there that leads to somebody else's.
-func (a *account) open(flag int) (*os.File, fs.FileInfo, error) {
+func (a *account) file(flag int) (*os.File, fs.FileInfo, error) {
 	f, err := a.root.OpenFile(sizesName, flag|nonblocking, 0)
 	if err != nil {
 		return nil, nil, err
@@ -194,7 +232,7 @@ func (a *account) open(flag int) (*os.File, fs.FileInfo, error) {
 // add appends an entry. A file that cannot be written is taken away: whoever
 // wants to know next counts. Nothing is lost with it, nor is mail refused.
 func (a *account) add(u usage) {
-	f, _, err := a.open(os.O_WRONLY | os.O_APPEND)
+	f, _, err := a.file(os.O_WRONLY | os.O_APPEND)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}

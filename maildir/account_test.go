@@ -288,3 +288,26 @@ func TestUncountedWhenUndone(t *testing.T) {
 	require.Equal(t, mtakit.Delivered, outcome(t, a, mail).Outcome)
 	require.Equal(t, 4, strings.Count(read(t, box+"/maildirsize"), "\n"))
 }
+
+// TestVerifyQuota: it says whether a message fits, keeps nobody's place, and makes
+// no mailbox.
+func TestVerifyQuota(t *testing.T) {
+	t.Parallel()
+	a, box := sized(t, "5000S")
+	verify := func(size int) mtakit.Result {
+		return a.Verify(t.Context(), delivery("Subject: x\r\n\r\n"+strings.Repeat("x", size), alice))[0]
+	}
+	for range 3 {
+		require.Equal(t, mtakit.Delivered, verify(3000).Outcome)
+		require.Equal(t, smtp.EnhancedCode{5, 2, 2}, verify(6000).Status)
+	}
+	require.NoDirExists(t, box)
+	require.Equal(t, mtakit.Delivered, outcome(t, a, mail+strings.Repeat("x", 3000)).Outcome)
+	require.Equal(t, smtp.EnhancedCode{5, 2, 2}, verify(3000).Status)
+	require.Equal(t, mtakit.Delivered, verify(100).Outcome)
+	a.DeferOverQuota = true
+	require.Equal(t, smtp.EnhancedCode{4, 2, 2}, verify(3000).Status)
+	require.NoError(t, os.RemoveAll(box))
+	require.NoError(t, os.Symlink("/etc", box))
+	require.Equal(t, mtakit.Deferred, verify(10).Outcome)
+}

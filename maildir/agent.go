@@ -177,18 +177,43 @@ func (a *Agent) mailbox(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recip
 	return dir, nil
 }
 
-// Verify finds out whether the recipients have mailboxes, without making one:
-// Delivered means that the table knows one, and the other results are those of
-// Deliver. It does not look at the disk: a mailbox is made by its first message.
+// Verify finds out whether the recipients have mailboxes, without making one, and
+// with Quotas whether the message fits, of which only the size matters: Delivered
+// means that both is so, and the other results are those of Deliver. Without Quotas
+// it does not look at the disk: a mailbox is made by its first message.
 func (a *Agent) Verify(ctx context.Context, d *mtakit.Delivery) []mtakit.Result {
 	results := make([]mtakit.Result, len(d.Recipients))
 	for i := range d.Recipients {
 		results[i] = mtakit.Result{Outcome: mtakit.Delivered, Status: smtp.EnhancedCode{2, 0, 0}, Diagnostic: "mailbox is known"}
-		if _, failure := a.mailbox(ctx, d, &d.Recipients[i]); failure != nil {
+		if failure := a.verify(ctx, d, &d.Recipients[i]); failure != nil {
 			results[i] = *failure
 		}
 	}
 	return results
+}
+
+func (a *Agent) verify(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recipient) *mtakit.Result {
+	dir, failure := a.mailbox(ctx, d, r)
+	if failure != nil {
+		return failure
+	}
+	l := &letter{path: strings.Trim(dir, "/"), size: d.Message.Size()}
+	if failure := a.limit(ctx, d, r, l); failure != nil || !l.limited {
+		return failure
+	}
+	s, err := a.open()
+	if err == nil {
+		err = s.room(l)
+	}
+	if err == nil {
+		return nil
+	}
+	result := a.full()
+	if !errors.Is(err, errOverQuota) {
+		a.log(ctx, d, r, err)
+		result = deferral(err)
+	}
+	return &result
 }
 
 var errPath = errors.New(`the path of a Maildir ends in "/" and has no ".." in it`)

@@ -1,6 +1,7 @@
 package maildir_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -35,15 +36,16 @@ func BenchmarkDeliver(b *testing.B) {
 	for _, c := range []struct {
 		deliveries int
 		syncFS     bool
-	}{{1, false}, {64, false}, {64, true}} {
-		b.Run(fmt.Sprintf("%d/syncfs=%t", c.deliveries, c.syncFS), func(b *testing.B) {
+		quotas     maildir.Table
+	}{{1, false, nil}, {64, false, nil}, {64, true, nil}, {1, false, large{}}, {64, false, large{}}, {64, true, large{}}} {
+		b.Run(fmt.Sprintf("%d/syncfs=%t/quota=%t", c.deliveries, c.syncFS, c.quotas != nil), func(b *testing.B) {
 			dir, err := os.MkdirTemp(dir, "bench")
 			require.NoError(b, err)
 			defer os.RemoveAll(dir)
 			root, err := os.OpenRoot(dir)
 			require.NoError(b, err)
 			defer root.Close()
-			agent := &maildir.Agent{Root: root, Mailboxes: boxes, SyncFS: c.syncFS}
+			agent := &maildir.Agent{Root: root, Mailboxes: boxes, Quotas: c.quotas, SyncFS: c.syncFS}
 			defer agent.Close()
 			for name := range boxes {
 				require.Equal(b, mtakit.Delivered, agent.Deliver(b.Context(), delivery(text, name))[0].Outcome)
@@ -51,6 +53,13 @@ func BenchmarkDeliver(b *testing.B) {
 			deliverMany(b, agent, c.deliveries, text)
 		})
 	}
+}
+
+// large is a quota that nobody comes near.
+type large struct{}
+
+func (large) Lookup(context.Context, string) (string, bool, error) {
+	return "1000000000000S,1000000000C", true, nil
 }
 
 func deliverMany(b *testing.B, agent *maildir.Agent, n int, text string) {
