@@ -91,8 +91,9 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	// Who may send what to whom: everybody to our users, and users to everybody. A
 	// table that cannot answer is a 451 here, and a 454 in AUTH.
 	stages := &restrictions.Stages{
-		Relay:    restrictions.List{restrictions.PermitSASLAuthenticated{}, restrictions.RejectUnauthDestination{Domains: t.domains}},
-		Unlisted: restrictions.RejectUnlistedRecipient{Domains: t.domains, Recipients: &rewrite.Recipients{Expander: expander}},
+		Relay:     restrictions.List{restrictions.PermitSASLAuthenticated{}, restrictions.RejectUnauthDestination{Domains: t.domains}},
+		Recipient: rejectFull{expander, s.virtual},
+		Unlisted:  restrictions.RejectUnlistedRecipient{Domains: t.domains, Recipients: &rewrite.Recipients{Expander: expander}},
 	}
 	intake := smtpserver.Intake{Queue: s.manager, Hostname: c.hostname, Restrictions: stages, Filter: cleanup, Rewriter: trivial,
 		Logger: s.logger, Observer: observer}

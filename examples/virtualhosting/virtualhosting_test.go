@@ -78,7 +78,7 @@ func testRecipients(t *testing.T, h *house) {
 		"RCPT TO:<alice@sub.example.test>", "554 5.7.1 ",
 		"RCPT TO:<ALICE@Example.TEST>", "250 2.1.5",
 		"RCPT TO:<team@example.test>", "250 2.1.5",
-		"RCPT TO:<postmaster>", "250 2.1.5")
+		"RCPT TO:<postmaster>", "250 2.1.5", "VRFY alice@example.test", "252 2.0.0", "VRFY nobody@example.test", "550 5.1.1")
 	c.data("to all", 0)
 	h.await(t, "bob@example.test", mtakit.Delivered, "example.test/bob/Maildir/new/")
 	require.Eventually(t, func() bool { return len(h.mails(t, "example.test/alice/Maildir")) == 1 }, patience, patience/1000, "once, by all ways")
@@ -142,6 +142,10 @@ func testQuota(t *testing.T, h *house) {
 		c.data("long", 12000)
 		h.await(t, "bob@example.test", outcome, "")
 	}
+	c.talk("MAIL FROM:<alice@example.test> SIZE=12000", "250",
+		"RCPT TO:<bob@example.test>", "552 5.2.2 <bob@example.test>: Recipient address rejected: mailbox full: quota exceeded",
+		"RCPT TO:<team@example.test>", "250", "RSET", "250",
+		"MAIL FROM:<alice@example.test> SIZE=120", "250", "RCPT TO:<bob@example.test>", "250")
 	h.await(t, "alice@example.test", mtakit.Delivered, "")
 	texts := h.mails(t, "example.test/alice/Maildir")
 	require.Len(t, texts, before+1)
