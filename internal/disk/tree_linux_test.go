@@ -113,3 +113,38 @@ func TestFolder(t *testing.T) {
 	_, err = tmp.Create("z")
 	require.ErrorIs(t, err, fs.ErrExist)
 }
+
+// TestMkdirOwned gives away what it makes, and nothing else.
+func TestMkdirOwned(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root gives directories away")
+	}
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	defer root.Close()
+	tree, err := OpenTree(root)
+	require.NoError(t, err)
+	defer tree.Close()
+	require.NoError(t, tree.Mkdir("a", 0o700))
+	require.NoError(t, os.Symlink("..", filepath.Join(dir, "a", "link")))
+	require.NoError(t, os.Symlink(t.TempDir(), filepath.Join(dir, "outside")))
+	require.NoError(t, tree.MkdirOwned("a/new", 5001, 5002))
+	for _, name := range []string{"a/new", "a/link", "a"} {
+		require.ErrorIs(t, tree.MkdirOwned(name, 6001, 6002), fs.ErrExist, name)
+	}
+	require.ErrorIs(t, tree.MkdirOwned("outside/x", 6001, 6002), ErrEscape)
+	require.ErrorIs(t, tree.MkdirOwned("missing/x", 6001, 6002), fs.ErrNotExist)
+	for name, uid := range map[string]int{"a": 0, "a/new": 5001} {
+		f, err := tree.Open(name)
+		require.NoError(t, err)
+		owner, err := f.Owner()
+		require.NoError(t, err)
+		require.Equal(t, uid, owner, name)
+		require.NoError(t, f.Close())
+	}
+	left, err := os.ReadDir(filepath.Join(dir, "a"))
+	require.NoError(t, err)
+	require.Len(t, left, 2)
+}
