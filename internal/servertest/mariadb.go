@@ -21,11 +21,11 @@ func MariaDB(tb testing.TB) *Server {
 	program := look(tb, "mariadbd", "mariadb-server", "/usr/sbin")
 	dir, port := directory(tb), freePort(tb)
 	s := &Server{Dir: dir, Socket: filepath.Join(dir, "s"), Addr: loopback(port), quit: syscall.SIGTERM}
-	args := append([]string{"--no-defaults", "--datadir=" + filepath.Join(dir, "data")}, asRoot()...)
+	args := append([]string{"--no-defaults", "--datadir=" + filepath.Join(dir, "data"), "--tmpdir=" + dir}, asRoot()...)
 	prepare(tb, exec.Command(install, append(args, "--auth-root-authentication-method=normal", "--skip-test-db")...))
 	args = append(args, "--socket="+s.Socket, "--pid-file="+filepath.Join(dir, "pid"),
 		"--bind-address=127.0.0.1", "--port="+strconv.Itoa(port), "--skip-name-resolve", "--skip-log-bin",
-		"--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=8M", "--innodb-log-file-size=4M", "--max-connections=50")
+		"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=8M", "--innodb-log-file-size=4M", "--max-connections=50")
 	s.command = func() *exec.Cmd { return exec.Command(program, args...) }
 	s.ready = func(ctx context.Context) error { return greeted(ctx, s.Socket) }
 	return s.serve(tb)
