@@ -1,10 +1,16 @@
 package lookup
 
 import (
+	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Config is what a Postfix file of mysql_table(5), pgsql_table(5) or
@@ -21,19 +27,63 @@ type Config struct {
 	ResultFormat   string // "" means "%s"
 	Domains        []string
 	ExpansionLimit int // 0 means none
+	// NoResultSet is what require_result_set = no says; see SQLQuery.
+	NoResultSet bool
+	// RetryInterval and IdleInterval are what SQLHosts has as Retry and Idle. 0
+	// means that the file has none.
+	RetryInterval, IdleInterval time.Duration
 	// Params are all the parameters by their names, for what has no field here:
-	// "charset", "tls_CAfile", "idle_interval".
+	// "charset", "tls_CAfile", "option_group".
 	Params map[string]string
 }
 
 // Host is where a database listens.
 type Host struct {
-	Network string // "tcp" or "unix"
+	Network string // "tcp", "unix", or "uri" for a connection URI of PostgreSQL
 	// Address is a host name or an address, or the path of a socket. "" with
 	// "unix" means the socket that the driver takes when it is told none, which
-	// is also what "localhost" and no hosts at all mean in these files.
+	// is also what "localhost" and no hosts at all mean in these files. With
+	// "uri" it is the whole of it, which may hold a password.
 	Address string
 	Port    string // "" means the database's usual one
+}
+
+// String returns the host as it is written in these files, without what a URI
+// has that is not for logs.
+func (h Host) String() string {
+	switch {
+	case h.Network == "uri":
+		u, err := url.Parse(h.Address)
+		if err != nil {
+			return "uri"
+		}
+		return u.Scheme + "://" + u.Host + u.Path
+	case h.Network == "unix" && h.Address == "":
+		return "localhost"
+	case h.Network == "unix":
+		return "unix:" + h.Address
+	case h.Port == "":
+		return "inet:" + h.Address
+	}
+	return "inet:" + net.JoinHostPort(h.Address, h.Port)
+}
+
+// Endpoint returns the network and the address that a driver wants: "unix" and
+// a path, "tcp" and "host:port", or "uri" and what is connected to with that.
+// socket and port are the database's usual ones, which stand in where the file
+// has none.
+func (h Host) Endpoint(socket, port string) (network, address string) {
+	switch {
+	case h.Network == "uri":
+		return h.Network, h.Address
+	case h.Network == "unix" && h.Address == "":
+		return h.Network, socket
+	case h.Network == "unix":
+		return h.Network, h.Address
+	case h.Port != "":
+		port = h.Port
+	}
+	return "tcp", net.JoinHostPort(h.Address, port)
 }
 
 // ReadConfig reads a file. See ParseConfig.
@@ -63,6 +113,9 @@ func ParseConfig(file, text string) (*Config, error) {
 			return nil, fmt.Errorf("%s: bad expansion_limit %q", file, limit)
 		}
 	}
+	if err := c.options(); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
 	if c.Hosts, err = parseHosts(params["hosts"]); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
@@ -70,6 +123,29 @@ func ParseConfig(file, text string) (*Config, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return c, nil
+}
+
+// options reads the parameters that say yes or no, or how long.
+func (c *Config) options() error {
+	switch required := strings.ToLower(c.Params["require_result_set"]); required {
+	case "", "yes":
+	case "no":
+		c.NoResultSet = true
+	default:
+		return fmt.Errorf("bad require_result_set %q", required)
+	}
+	for name, interval := range map[string]*time.Duration{"retry_interval": &c.RetryInterval, "idle_interval": &c.IdleInterval} {
+		text := c.Params[name]
+		if text == "" {
+			continue
+		}
+		seconds, err := strconv.ParseUint(text, 10, 31)
+		if err != nil || seconds == 0 {
+			return fmt.Errorf("bad %s %q", name, text)
+		}
+		*interval = time.Duration(seconds) * time.Second
+	}
+	return nil
 }
 
 // parseParams reads "name = value" lines. The last of two with the same name
@@ -113,8 +189,12 @@ func parseHosts(s string) ([]Host, error) {
 	return hosts, nil
 }
 
-// parseHost reads "unix:/path", "inet:host:port", "host" or "[2001:db8::1]:3306".
+// parseHost reads "unix:/path", "inet:host:port", "host", "[2001:db8::1]:3306"
+// or "postgresql://user@host/name".
 func parseHost(s string) (Host, error) {
+	if strings.HasPrefix(s, "postgresql://") || strings.HasPrefix(s, "postgres://") {
+		return Host{Network: "uri", Address: s}, nil
+	}
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
 		if path == "" {
 			return Host{}, fmt.Errorf("bad host %q", s)
@@ -173,18 +253,15 @@ func (c *Config) Preferred() Host {
 }
 
 // SQL makes a table of the file's query and the database that the caller has
-// opened. Domains that name other tables or files ("hash:/etc/postfix/domains")
-// are an error: the caller opens them, puts them into the Domains of what
-// SQLQuery returns, and gives that to NewSQL.
+// opened. Domains that name tables or files ("hash:/etc/postfix/domains") are an
+// error here: give what DomainTable makes of them to NewSQL.
 func (c *Config) SQL(db Querier, d Dialect) (*SQL, error) {
 	q := c.SQLQuery(d)
-	if len(c.Domains) > 0 {
-		domains, err := c.domains()
-		if err != nil {
-			return nil, err
-		}
-		q.Domains = domains
+	domains, err := c.DomainTable(nil)
+	if err != nil {
+		return nil, err
 	}
+	q.Domains = domains
 	t, err := NewSQL(db, q)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.File, err)
@@ -194,19 +271,85 @@ func (c *Config) SQL(db Querier, d Dialect) (*SQL, error) {
 
 // SQLQuery returns what NewSQL wants, without Domains.
 func (c *Config) SQLQuery(d Dialect) SQLQuery {
-	return SQLQuery{Query: c.Query, Result: c.ResultFormat, Limit: c.ExpansionLimit, Dialect: d}
+	return SQLQuery{Query: c.Query, Result: c.ResultFormat, Limit: c.ExpansionLimit, NoResultSet: c.NoResultSet, Dialect: d}
 }
 
-func (c *Config) domains() (Inline, error) {
-	domains := Inline{}
-	for _, d := range c.Domains {
-		if strings.ContainsAny(d, ":/!") {
-			return nil, fmt.Errorf("%s: domain %q is no domain name", c.File, d)
+// SQLHosts returns the file's hosts as one database. open opens that of one
+// host with a driver of the caller's choice. To PostgreSQL "localhost" is a name
+// like any other, and no socket.
+func (c *Config) SQLHosts(d Dialect, open func(ctx context.Context, h Host) (*sql.DB, error)) *SQLHosts {
+	hosts := slices.Clone(c.Hosts)
+	for i, word := range listWords(c.Params["hosts"]) {
+		if d == PostgreSQL && strings.TrimPrefix(word, "inet:") == "localhost" && i < len(hosts) {
+			hosts[i] = Host{Network: "tcp", Address: "localhost"}
 		}
-		domains[Fold(d)] = "OK"
 	}
-	return domains, nil
+	return &SQLHosts{Hosts: hosts, Open: open, Retry: c.RetryInterval, Idle: c.IdleInterval}
+}
+
+// DomainTable returns the table that the file's domains are, or nil if it has
+// none. open opens those that are tables, "hash:/etc/postfix/domains", or files
+// with lists of domains, "/etc/postfix/domains"; nil means that they are errors.
+func (c *Config) DomainTable(open func(reference string) (LookupTable, error)) (LookupTable, error) {
+	if len(c.Domains) == 0 {
+		return nil, nil
+	}
+	var list domainList
+	for _, text := range c.Domains {
+		p, err := parseDomainPattern(text, open)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.File, err)
+		}
+		list = append(list, p)
+	}
+	return list, nil
 }
 
 // String returns the file's name: a password is not for logs.
 func (c *Config) String() string { return "config " + strconv.Quote(c.File) }
+
+// domainList is a list of domains as match lists are written: the first item
+// that knows a domain decides.
+type domainList []domainPattern
+
+// domainPattern is a domain, or a table of domains.
+type domainPattern struct {
+	except bool // "!": who it knows is none of the list's
+	table  LookupTable
+}
+
+// parseDomainPattern reads "example.org", "!example.org", "hash:/path" or
+// "/path".
+func parseDomainPattern(text string, open func(string) (LookupTable, error)) (domainPattern, error) {
+	except, name := negation(text)
+	p := domainPattern{except: except}
+	switch {
+	case name == "":
+		return p, fmt.Errorf("domain %q is no domain name", text)
+	case !strings.ContainsAny(name, ":/"):
+		p.table = Inline{Fold(name): "OK"}
+		return p, nil
+	case open == nil:
+		return p, fmt.Errorf("domain %q is no domain name", text)
+	}
+	table, err := open(name)
+	if err != nil {
+		return p, fmt.Errorf("domain %q: %w", text, err)
+	}
+	p.table = table
+	return p, nil
+}
+
+// Lookup finds the domains of the list.
+func (l domainList) Lookup(ctx context.Context, domain string) (value string, ok bool, err error) {
+	for _, p := range l {
+		value, ok, err = p.table.Lookup(ctx, domain)
+		if err != nil || ok && p.except {
+			return "", false, err
+		}
+		if ok {
+			return value, true, nil
+		}
+	}
+	return "", false, nil
+}

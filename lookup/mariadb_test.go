@@ -1,104 +1,73 @@
 package lookup_test
 
 import (
-	"context"
 	"database/sql"
-	"os"
-	"os/exec"
-	"path/filepath"
+	"net"
+	"net/url"
 	"testing"
-	"time"
 
 	"github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
+
+	"github.com/mtakit/mtakit/internal/servertest"
+	"github.com/mtakit/mtakit/lookup"
 )
 
-// mariaDB is a real server on a private socket.
-type mariaDB struct {
-	dir    string
-	cmd    *exec.Cmd
-	exited chan struct{}
-}
-
-// look finds a program that may be outside of PATH.
-func look(t *testing.T, program, debian string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/" + program)
-	}
-	if err != nil {
-		absent(t, program, debian)
-	}
-	return path
-}
-
-func newMariaDB(t *testing.T) *mariaDB {
-	t.Helper()
-	install := look(t, "mariadb-install-db", "mariadb-server")
-	look(t, "mariadbd", "mariadb-server")
-	// The path of a socket must be short, which t.TempDir does not promise.
-	dir, err := os.MkdirTemp("", "mdb")
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	args := []string{"--no-defaults", "--datadir=" + filepath.Join(dir, "data"), "--auth-root-authentication-method=normal", "--skip-test-db"}
-	out, err := exec.CommandContext(t.Context(), install, append(args, asRoot()...)...).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	m := &mariaDB{dir: dir}
-	m.start(t)
-	t.Cleanup(m.kill)
-	return m
-}
-
-func asRoot() []string {
-	if os.Getuid() == 0 {
-		return []string{"--user=root"}
-	}
-	return nil
-}
-
-func (m *mariaDB) socket() string { return filepath.Join(m.dir, "s") }
-
-// start returns when the server answers.
-func (m *mariaDB) start(t *testing.T) {
-	t.Helper()
-	m.cmd = exec.Command(look(t, "mariadbd", "mariadb-server"), append([]string{
-		"--no-defaults", "--datadir=" + filepath.Join(m.dir, "data"), "--socket=" + m.socket(),
-		"--pid-file=" + filepath.Join(m.dir, "pid"), "--skip-networking", "--innodb-flush-log-at-trx-commit=0",
-		"--innodb-buffer-pool-size=8M", "--innodb-log-file-size=4M", "--skip-log-bin", "--max-connections=20",
-	}, asRoot()...)...)
-	require.NoError(t, m.cmd.Start())
-	m.exited = make(chan struct{})
-	go func(cmd *exec.Cmd, exited chan struct{}) {
-		_ = cmd.Wait()
-		close(exited)
-	}(m.cmd, m.exited)
-	db := m.open(t, "")
-	defer db.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for db.PingContext(ctx) != nil {
-		select {
-		case <-m.exited:
-			t.Fatal("mariadbd has ended")
-		case <-ctx.Done():
-			t.Fatal("mariadbd does not answer")
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-func (m *mariaDB) kill() {
-	_ = m.cmd.Process.Kill()
-	<-m.exited
-}
-
-func (m *mariaDB) open(t *testing.T, name string) *sql.DB {
+// mariaDBHost returns a database of a MariaDB.
+func mariaDBHost(t testing.TB, h lookup.Host, name string) *sql.DB {
 	t.Helper()
 	c := mysql.NewConfig()
-	c.User, c.Net, c.Addr, c.DBName = "root", "unix", m.socket(), name
-	c.Logger = &mysql.NopLogger{}
+	c.Net, c.Addr = h.Endpoint("/run/mysqld/mysqld.sock", "3306")
+	c.User, c.DBName, c.Logger = "root", name, &mysql.NopLogger{}
 	connector, err := mysql.NewConnector(c)
 	require.NoError(t, err)
 	return sql.OpenDB(connector)
+}
+
+// socketOf and portOf are the two ways to a server.
+func socketOf(s *servertest.Server) lookup.Host {
+	return lookup.Host{Network: "unix", Address: s.Socket}
+}
+
+func portOf(t testing.TB, s *servertest.Server) lookup.Host {
+	t.Helper()
+	host, port, err := net.SplitHostPort(s.Addr)
+	require.NoError(t, err)
+	return lookup.Host{Network: "tcp", Address: host, Port: port}
+}
+
+// mailMariaDB starts a MariaDB with the mail database.
+func mailMariaDB(t testing.TB) (*servertest.Server, *sql.DB) {
+	t.Helper()
+	s := servertest.MariaDB(t)
+	root := mariaDBHost(t, socketOf(s), "")
+	defer root.Close()
+	_, err := root.ExecContext(t.Context(), "CREATE DATABASE mail CHARACTER SET utf8mb4")
+	require.NoError(t, err)
+	db := mariaDBHost(t, socketOf(s), "mail")
+	t.Cleanup(func() { db.Close() })
+	fill(t, db, lookup.MySQL)
+	return s, db
+}
+
+// mailPostgreSQL starts a PostgreSQL with the mail tables.
+func mailPostgreSQL(t testing.TB) (*servertest.Server, *sql.DB) {
+	t.Helper()
+	s := servertest.PostgreSQL(t)
+	db := postgreSQLHost(t, portOf(t, s))
+	t.Cleanup(func() { db.Close() })
+	fill(t, db, lookup.PostgreSQL)
+	return s, db
+}
+
+// postgreSQLHost returns the database of a PostgreSQL. Its sockets are named by
+// their folder and the port.
+func postgreSQLHost(t testing.TB, h lookup.Host) *sql.DB {
+	t.Helper()
+	_, address := h.Endpoint("", "5432")
+	u := url.URL{Scheme: "postgres", User: url.User("postgres"), Host: address, Path: "postgres", RawQuery: "sslmode=disable"}
+	db, err := sql.Open("pgx", u.String())
+	require.NoError(t, err)
+	return db
 }

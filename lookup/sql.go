@@ -14,7 +14,14 @@ import (
 // limit allows.
 var ErrExpansionLimit = errors.New("more values than the expansion limit")
 
-// Querier asks a database. *sql.DB is one, and *sql.Conn and *sql.Tx are.
+// Errors of statements that find nothing because they are none of a table's.
+var (
+	errNoResultSet = errors.New("the query returned no result set")
+	errResultSets  = errors.New("the query returned more than one result set")
+)
+
+// Querier asks a database. *sql.DB is one, *sql.Conn and *sql.Tx are, and
+// *SQLHosts is for a database on several hosts.
 type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
@@ -27,7 +34,8 @@ type SQLQuery struct {
 	// its last "@", %1 to %9 are the labels of its domain, "org" first, %% is a
 	// percent sign; %S, %U and %D are as %s, %u and %d. They never become part
 	// of the statement: they are bound as arguments, alone or with the rest of
-	// the string they stand in. A key that lacks a part that the statement has
+	// the string they stand in, and directly behind LIKE a key's own "%" and "_"
+	// are no wildcards. A key that lacks a part that the statement has
 	// an expansion for is not found: without "@" it has no %d and is all %u.
 	Query string
 	// Result is what becomes of each column of each row: %s, %u and %d are the
@@ -41,6 +49,10 @@ type SQLQuery struct {
 	// Limit is how many values one key may have; more of them are an error. 0
 	// means any number.
 	Limit int
+	// NoResultSet is for a stored procedure that does not always return rows: a
+	// query without any result set finds nothing. false means that it is an
+	// error. Two result sets always are one.
+	NoResultSet bool
 	// Dialect is the database's. 0 means MySQL.
 	Dialect Dialect
 	// Timeout bounds one lookup. 0 means 30 seconds, negative is no bound but ctx.
@@ -100,10 +112,10 @@ func (t *SQL) Lookup(ctx context.Context, key string) (value string, ok bool, er
 		return "", false, err
 	}
 	args, ok := t.stmt.expand(subject)
-	if !ok {
+	if !ok || !t.result.answerable(subject) {
 		return "", false, nil
 	}
-	values, err := t.ask(ctx, subject, args)
+	values, err := t.values(ctx, subject, args)
 	if err != nil {
 		return "", false, fmt.Errorf("sql table: %w", err)
 	}
@@ -122,8 +134,22 @@ func (t *SQL) asked(ctx context.Context, key subject) (bool, error) {
 	return ok, err
 }
 
-func (t *SQL) ask(ctx context.Context, key subject, args []any) ([]string, error) {
-	rows, err := t.db.QueryContext(ctx, t.stmt.text, args...)
+// values asks the database, or one host of it after the other.
+func (t *SQL) values(ctx context.Context, key subject, args []any) (values []string, err error) {
+	ask := func(ctx context.Context, db Querier) (err error) {
+		values, err = t.ask(ctx, db, key, args)
+		return err
+	}
+	if hosts, ok := t.db.(*SQLHosts); ok {
+		err = hosts.attempt(ctx, ask)
+	} else {
+		err = ask(ctx, t.db)
+	}
+	return values, err
+}
+
+func (t *SQL) ask(ctx context.Context, db Querier, key subject, args []any) ([]string, error) {
+	rows, err := db.QueryContext(ctx, t.stmt.text, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -132,12 +158,28 @@ func (t *SQL) ask(ctx context.Context, key subject, args []any) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	row := make([]sql.NullString, len(columns))
-	into := make([]any, len(columns))
+	values, err := t.rows(rows, len(columns), key)
+	if err != nil {
+		return nil, err
+	}
+	if len(columns) == 0 && !t.query.NoResultSet {
+		return nil, errNoResultSet
+	}
+	if more, err := rows.NextResultSet(), rows.Err(); err != nil {
+		return nil, err
+	} else if more {
+		return nil, errResultSets
+	}
+	return values, nil
+}
+
+// rows reads a result set.
+func (t *SQL) rows(rows *sql.Rows, columns int, key subject) (values []string, err error) {
+	row := make([]sql.NullString, columns)
+	into := make([]any, columns)
 	for i := range row {
 		into[i] = &row[i]
 	}
-	var values []string
 	for rows.Next() {
 		if err := rows.Scan(into...); err != nil {
 			return nil, err

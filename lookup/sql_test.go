@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	_ "modernc.org/sqlite"
 
+	"github.com/mtakit/mtakit/internal/servertest"
 	"github.com/mtakit/mtakit/lookup"
 	"github.com/mtakit/mtakit/lookup/tabletest"
 )
@@ -33,7 +34,7 @@ var mailSchema = []string{
 		('info@example.org', 'ann@example.org, x@example.net'), ('empty@example.org', ''), ('@example.org', 'ann@example.org')`,
 }
 
-func fill(t *testing.T, db *sql.DB, d lookup.Dialect) {
+func fill(t testing.TB, db *sql.DB, d lookup.Dialect) {
 	t.Helper()
 	for _, statement := range mailSchema {
 		if d == lookup.MySQL {
@@ -81,8 +82,12 @@ var queries = []struct {
 		Found: map[string]string{"ann@example.org": "5000", `back\slash@example.org`: "5000"}, Missing: []string{"x@example.org"}}, false},
 	{"parts", lookup.SQLQuery{Query: `SELECT name FROM passwd WHERE id = '%u@%d' AND id LIKE '%%@%d'`}, tabletest.Contents{
 		Found: map[string]string{"ann@example.org": "Ann"}, Missing: []string{"ann", "@example.org", "ann@"}}, false},
+	{"wildcards", lookup.SQLQuery{Query: `SELECT name FROM passwd WHERE id LIKE '%s'`}, tabletest.Contents{
+		Found: map[string]string{"ann@example.org": "Ann", `back\slash@example.org`: "B"}, Missing: []string{"%", "_nn@example.org", "ann@example%", "ann@example_org", "%@example.org", "ann@%"}}, false},
+	{"wildcards behind text", lookup.SQLQuery{Query: `SELECT name FROM passwd WHERE id LIKE '%%n@%d' AND id LIKE '%u|@%%' ESCAPE '|' ORDER BY name`}, tabletest.Contents{
+		Found: map[string]string{"ann@example.org": "Ann", "o'brien@example.org": "O'Brien"}, Missing: []string{"%@example.org", "ann@example_org", "ann@%", "a_n@example.org", "|ann@example.org", "ann"}}, false},
 	{"labels", lookup.SQLQuery{Query: `SELECT name FROM domains WHERE name='%2.%1' AND active=1`}, tabletest.Contents{
-		Found: map[string]string{"x@example.org": "example.org", "x@mail.example.org": "example.org"}, Missing: []string{"x@org", "example.org", "x@example.net"}}, true},
+		Found: map[string]string{"x@example.org": "example.org", "x@mail.example.org": "example.org", "x@example.org.": "example.org"}, Missing: []string{"x@org", "example.org", "x@example.net"}}, true},
 	{"rows", lookup.SQLQuery{Query: `SELECT goto FROM alias WHERE address='%s' ORDER BY goto`}, tabletest.Contents{
 		Found:   map[string]string{"staff@example.org": "ann@example.org,bob@example.org", "info@example.org": "ann@example.org, x@example.net", "@example.org": "ann@example.org"},
 		Missing: []string{"empty@example.org"}}, false},
@@ -140,31 +145,83 @@ func TestSQLite(t *testing.T) {
 
 func TestMariaDB(t *testing.T) {
 	t.Parallel()
-	m := newMariaDB(t)
-	root := m.open(t, "")
-	_, err := root.ExecContext(t.Context(), "CREATE DATABASE mail")
-	require.NoError(t, err)
-	require.NoError(t, root.Close())
-	db := m.open(t, "mail")
-	defer db.Close()
-	fill(t, db, lookup.MySQL)
-
+	m, db := mailMariaDB(t)
 	testQueries(t, db, lookup.MySQL)
-	t.Run("timeout", func(t *testing.T) { testTimeout(t, db) })
-	t.Run("many at once", func(t *testing.T) { testManyAtOnce(t, db) })
-	t.Run("killed", func(t *testing.T) { testKilled(t, m, db) })
+	t.Run("procedures", func(t *testing.T) { testProcedures(t, db) })
+	t.Run("timeout", func(t *testing.T) {
+		testTimeout(t, db, lookup.SQLQuery{Query: `SELECT SLEEP(60), '%s'`, Timeout: 50 * time.Millisecond})
+	})
+	t.Run("many at once", func(t *testing.T) {
+		testManyAtOnce(t, db, lookup.MySQL, "SELECT COUNT(*) FROM information_schema.processlist WHERE db = 'mail' AND id <> CONNECTION_ID()",
+			func(context.Context, lookup.Host) (*sql.DB, error) { return mariaDBHost(t, socketOf(m), "mail"), nil })
+	})
+	t.Run("killed", func(t *testing.T) { testKilled(t, m, db, lookup.MySQL) })
 }
 
-func testTimeout(t *testing.T, db *sql.DB) {
-	table := newSQL(t, db, lookup.SQLQuery{Query: `SELECT SLEEP(60), '%s'`, Timeout: 50 * time.Millisecond})
-	_, ok, err := table.Lookup(t.Context(), "key")
+func TestPostgreSQL(t *testing.T) {
+	t.Parallel()
+	p, db := mailPostgreSQL(t)
+	testQueries(t, db, lookup.PostgreSQL)
+	t.Run("timeout", func(t *testing.T) {
+		testTimeout(t, db, lookup.SQLQuery{Query: `SELECT '%s' FROM pg_sleep(60)`, Timeout: 50 * time.Millisecond, Dialect: lookup.PostgreSQL})
+	})
+	t.Run("many at once", func(t *testing.T) {
+		testManyAtOnce(t, db, lookup.PostgreSQL, "SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+			func(context.Context, lookup.Host) (*sql.DB, error) { return postgreSQLHost(t, portOf(t, p)), nil })
+	})
+	t.Run("killed", func(t *testing.T) { testKilled(t, p, db, lookup.PostgreSQL) })
+}
+
+// testProcedures calls what returns one result set, none, and two.
+func testProcedures(t *testing.T, db *sql.DB) {
+	for _, statement := range []string{
+		"CREATE PROCEDURE one(IN k VARCHAR(255)) SELECT goto FROM alias WHERE address = k ORDER BY goto",
+		"CREATE PROCEDURE none(IN k VARCHAR(255)) DO 1",
+		"CREATE PROCEDURE two(IN k VARCHAR(255)) BEGIN SELECT goto FROM alias WHERE address = k; SELECT 1; END",
+	} {
+		_, err := db.ExecContext(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	const key = "staff@example.org"
+	call := func(name string, optional bool) (string, bool, error) {
+		return newSQL(t, db, lookup.SQLQuery{Query: "CALL " + name + "('%s')", NoResultSet: optional}).Lookup(t.Context(), key)
+	}
+	value, _, err := call("one", false)
+	require.NoError(t, err)
+	assert.Equal(t, "ann@example.org,bob@example.org", value)
+	_, _, err = call("none", false)
+	require.ErrorContains(t, err, "no result set")
+	_, ok, err := call("none", true)
+	require.NoError(t, err)
+	assert.False(t, ok)
+	for _, optional := range []bool{false, true} {
+		_, _, err = call("two", optional)
+		require.ErrorContains(t, err, "more than one result set")
+	}
+}
+
+func testTimeout(t *testing.T, db *sql.DB, q lookup.SQLQuery) {
+	_, ok, err := newSQL(t, db, q).Lookup(t.Context(), "key")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.False(t, ok)
 }
 
-func testManyAtOnce(t *testing.T, db *sql.DB) {
-	db.SetMaxOpenConns(5)
-	table := newSQL(t, db, queries[0].query)
+// testManyAtOnce counts the connections at the server while a crowd asks.
+func testManyAtOnce(t *testing.T, db *sql.DB, d lookup.Dialect, count string, open func(context.Context, lookup.Host) (*sql.DB, error)) {
+	db.SetMaxIdleConns(0)
+	defer db.SetMaxIdleConns(2)
+	counter, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	defer counter.Close()
+	var before int
+	require.NoError(t, counter.QueryRowContext(t.Context(), count).Scan(&before))
+
+	const most = 5
+	hosts := &lookup.SQLHosts{Hosts: []lookup.Host{{Network: "tcp"}}, Open: open, MaxConns: most}
+	defer hosts.Close()
+	q := queries[0].query
+	q.Dialect = d
+	table := newSQL(t, hosts, q)
 	var wg sync.WaitGroup
 	for range 1000 {
 		wg.Go(func() {
@@ -174,15 +231,33 @@ func testManyAtOnce(t *testing.T, db *sql.DB) {
 			}
 		})
 	}
-	wg.Wait()
-	assert.LessOrEqual(t, db.Stats().OpenConnections, 5)
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	highest := 0
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		var n int
+		require.NoError(t, counter.QueryRowContext(t.Context(), count).Scan(&n))
+		highest = max(highest, n-before)
+	}
+	assert.Positive(t, highest, "connections are kept for the next crowd")
+	assert.LessOrEqual(t, highest, most)
 }
 
 // testKilled ends the server without a word, and starts it again.
-func testKilled(t *testing.T, m *mariaDB, db *sql.DB) {
-	table := newSQL(t, db, queries[0].query)
+func testKilled(t *testing.T, s *servertest.Server, db *sql.DB, d lookup.Dialect) {
+	q := queries[0].query
+	q.Dialect = d
+	table := newSQL(t, db, q)
 	assert.Equal(t, "example.org/ann/", get(t, table, "ann@example.org"))
-	m.kill()
+	s.Kill()
 	for _, key := range []string{"ann@example.org", "nobody@example.org"} {
 		_, ok, err := table.Lookup(t.Context(), key)
 		require.Error(t, err, "a dead server has no keys and lacks none")
@@ -192,7 +267,7 @@ func testKilled(t *testing.T, m *mariaDB, db *sql.DB) {
 	require.Error(t, err, "what stands behind a dead table is not asked")
 	assert.False(t, ok)
 
-	m.start(t)
+	s.Start()
 	assert.Equal(t, "example.org/ann/", get(t, table, "ann@example.org"), "it recovers by itself")
 	assert.Equal(t, "(none)", get(t, table, "nobody@example.org"))
 }
@@ -216,6 +291,16 @@ func TestSQLQueriesThatAreWrong(t *testing.T) {
 		{query: "SELECT a FROM t WHERE k=N'%s'", reason: "expansion in a string with a prefix"},
 		{query: "SELECT a FROM t WHERE k=? AND b='%s'", reason: `'?' cannot stand outside of strings`},
 		{query: "SELECT a FROM t WHERE k=$1 AND b='%s'", reason: `'$' cannot stand outside of strings`, dialect: lookup.PostgreSQL},
+		{query: `SELECT a FROM "t_%s"`, reason: "expansion in a name or comment", dialect: lookup.PostgreSQL},
+		{query: `SELECT a FROM t WHERE "%s" = '%s'`, reason: "expansion in a name or comment", dialect: lookup.PostgreSQL},
+		{query: `SELECT a FROM [t_%s]`, reason: "expansion in a name or comment", dialect: lookup.SQLite},
+		{query: "SELECT a FROM `%d`", reason: "expansion in a name or comment", dialect: lookup.SQLite},
+		{query: `SELECT a FROM t WHERE k=E'%s'`, reason: "expansion in a string with a prefix", dialect: lookup.PostgreSQL},
+		{query: `SELECT a FROM t WHERE k=$$%s$$`, reason: `'$' cannot stand outside of strings`, dialect: lookup.PostgreSQL},
+		{query: `SELECT a FROM t WHERE k LIKE '%s' ESCAPE ''`, reason: "ESCAPE behind an expansion must have one byte"},
+		{query: `SELECT a FROM t WHERE k LIKE '%s' ESCAPE x`, reason: "ESCAPE behind an expansion must have a string"},
+		{query: `SELECT a FROM t WHERE k LIKE '%s' ESCAPE '|`, reason: "a string does not end"},
+		{query: "SELECT a FROM t /*! WHERE k='%s' */", reason: "expansion in a name or comment"},
 		{query: "SELECT a FROM t WHERE k='%s'", result: "%q", reason: "result format"},
 	}
 	_, err := lookup.NewSQL(nil, lookup.SQLQuery{Query: "SELECT '%s'"})
@@ -242,11 +327,8 @@ func (r *recorder) QueryContext(_ context.Context, text string, args ...any) (*s
 
 func TestSQLStatements(t *testing.T) {
 	t.Parallel()
-	cases := []struct {
-		name, query, text string
-		args              []any
-		dialect           lookup.Dialect
-	}{
+	const key = "Us'er@Example.ORG"
+	cases := []statementCase{
 		{"quoted", `WHERE email='%s'`, `WHERE email=?`, []any{"us'er@example.org"}, lookup.MySQL},
 		{"double quotes", `WHERE email="%s"`, `WHERE email=?`, []any{"us'er@example.org"}, lookup.MySQL},
 		{"concatenated", `WHERE a = '%u@%d' AND b=1`, `WHERE a = ? AND b=1`, []any{"us'er@example.org"}, lookup.MySQL},
@@ -261,12 +343,38 @@ func TestSQLStatements(t *testing.T) {
 		{"capital letters", `WHERE a='%S%U%D'`, `WHERE a=?`, []any{"us'er@example.orgus'erexample.org"}, lookup.MySQL},
 		{"call", `CALL find('%s', %u)`, `CALL find(?, ?)`, []any{"us'er@example.org", "us'er"}, lookup.MySQL},
 	}
+	testStatements(t, key, cases)
+}
+
+// TestSQLPatterns has a key of what means something in patterns.
+func TestSQLPatterns(t *testing.T) {
+	t.Parallel()
+	testStatements(t, `a_%\@b`, []statementCase{
+		{"like", `WHERE a LIKE '%%\_%U@%s' AND b='%u'`, `WHERE a LIKE ? AND b=?`, []any{`%\_a\_\%\\@a\_\%\\@b`, `a_%\`}, lookup.MySQL},
+		{"ilike", `WHERE a not ilike '%u'`, `WHERE a not ilike $1`, []any{`a\_\%\\`}, lookup.PostgreSQL},
+		{"like binary", `WHERE a LIKE BINARY %u`, `WHERE a LIKE BINARY ?`, []any{`a\_\%\\`}, lookup.MySQL},
+		{"like without escape", `WHERE a LIKE 'c\d%%%u'`, `WHERE a LIKE ? ESCAPE '\'`, []any{`c\\d%a\_\%\\`}, lookup.SQLite},
+		{"like with escape", `WHERE a LIKE 'c\d%%%u' escape '!'`, `WHERE a LIKE ? escape '!'`, []any{`c\d%a!_!%\`}, lookup.SQLite},
+		{"unlike", `WHERE dislike='%u'`, `WHERE dislike=?`, []any{`a_%\`}, lookup.MySQL},
+		{"escapes with a prefix", `WHERE a=E'it\'s' AND b='%d'`, `WHERE a=E'it\'s' AND b=$1`, []any{"b"}, lookup.PostgreSQL},
+		{"quoted name", `SELECT "it's" WHERE b='%d'`, `SELECT "it's" WHERE b=$1`, []any{"b"}, lookup.PostgreSQL},
+		{"name in brackets", `SELECT [it's] WHERE b='%d'`, `SELECT [it's] WHERE b=?`, []any{"b"}, lookup.SQLite},
+	})
+}
+
+type statementCase struct {
+	name, query, text string
+	args              []any
+	dialect           lookup.Dialect
+}
+
+func testStatements(t *testing.T, key string, cases []statementCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var r recorder
 			table := newSQL(t, &r, lookup.SQLQuery{Query: c.query, Dialect: c.dialect})
-			_, _, err := table.Lookup(t.Context(), "Us'er@Example.ORG")
+			_, _, err := table.Lookup(t.Context(), key)
 			require.ErrorIs(t, err, errRecorded)
 			assert.Equal(t, c.text, r.text)
 			assert.Equal(t, c.args, r.args)

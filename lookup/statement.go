@@ -1,8 +1,10 @@
 package lookup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,8 +22,19 @@ const (
 // statement is a query whose expansions have become bound arguments.
 type statement struct {
 	text string
-	args []template
+	args []argument
 }
+
+// argument is what becomes a bound argument.
+type argument struct {
+	template
+	escape string // of the pattern that it is; "" when it is none
+	most   int    // bytes; 0 means any number
+}
+
+// sqlitePattern is how long a pattern may be in SQLite, which gives an error
+// for longer ones: of a key that no address is.
+const sqlitePattern = 50_000
 
 // parseStatement reads a query template. A string that holds expansions,
 // '%u@%d', becomes one placeholder, bound to the string as it would have been;
@@ -40,16 +53,20 @@ type statementParser struct {
 	dialect Dialect
 	in      string
 	out     strings.Builder
-	args    []template
+	args    []argument
 }
 
 // step reads one string, comment, expansion or byte.
 func (p *statementParser) step() error {
 	switch c := p.in[0]; {
+	case c == '"' && p.dialect == PostgreSQL:
+		return p.verbatim(1, `"`)
 	case c == '\'' || c == '"':
 		return p.quoted(c)
 	case c == '`':
 		return p.verbatim(1, "`")
+	case c == '[' && p.dialect == SQLite:
+		return p.verbatim(1, "]")
 	case strings.HasPrefix(p.in, "--"), c == '#' && p.dialect == MySQL:
 		return p.verbatim(1, "\n")
 	case strings.HasPrefix(p.in, "/*"):
@@ -101,8 +118,7 @@ func (p *statementParser) expansion() error {
 	if p.in != "" && (isWord(p.in[0]) || p.in[0] == '%') || p.behindWord() {
 		return errors.New("an expansion cannot be part of a name or number")
 	}
-	p.bind(t)
-	return nil
+	return p.bind(t)
 }
 
 func isWord(c byte) bool { return isAlnum(c) || c == '_' || c == '$' || c >= 0x80 }
@@ -112,6 +128,26 @@ func isWord(c byte) bool { return isAlnum(c) || c == '_' || c == '$' || c >= 0x8
 func (p *statementParser) behindWord() bool {
 	s := p.out.String()
 	return s != "" && isWord(s[len(s)-1])
+}
+
+// lastWord returns the word that what was written ends with, in upper case.
+func (p *statementParser) lastWord() string {
+	s := p.out.String()
+	i := len(s)
+	for i > 0 && isWord(s[i-1]) {
+		i--
+	}
+	return strings.ToUpper(s[i:])
+}
+
+// behindLike reports whether a pattern follows: LIKE, ILIKE, LIKE BINARY.
+func (p *statementParser) behindLike() bool {
+	words := strings.Fields(strings.ToUpper(p.out.String()))
+	n := len(words)
+	if n > 1 && words[n-1] == "BINARY" {
+		n--
+	}
+	return n > 0 && (words[n-1] == "LIKE" || words[n-1] == "ILIKE")
 }
 
 // quoted reads a string.
@@ -134,17 +170,17 @@ func (p *statementParser) quoted(quote byte) error {
 		return fmt.Errorf("expansion in a string with a prefix: %s", quoteShort(p.in[:n]))
 	}
 	p.in = p.in[n:]
-	p.bind(t)
-	return nil
+	return p.bind(t)
 }
 
 // unquote returns how long the string is that the query goes on with, and what
 // it means.
 func (p *statementParser) unquote(quote byte) (n int, body string, err error) {
 	var b strings.Builder
+	escapes := p.dialect == MySQL || p.dialect == PostgreSQL && p.lastWord() == "E"
 	for i := 1; i < len(p.in); i++ {
 		switch c := p.in[i]; {
-		case c == '\\' && p.dialect == MySQL && i+1 < len(p.in):
+		case c == '\\' && escapes && i+1 < len(p.in):
 			i++
 			b.WriteString(unescape(p.in[i]))
 		case c != quote:
@@ -172,24 +208,91 @@ func unescape(c byte) string {
 	return string(c)
 }
 
-func (p *statementParser) bind(t template) {
-	p.args = append(p.args, t)
+// bind writes a placeholder.
+func (p *statementParser) bind(t template) error {
+	arg := argument{template: t}
+	isPattern := p.behindLike()
 	if p.dialect == PostgreSQL {
-		p.out.WriteString("$" + strconv.Itoa(len(p.args)))
-		return
+		p.out.WriteString("$" + strconv.Itoa(len(p.args)+1))
+	} else {
+		p.out.WriteByte('?')
 	}
-	p.out.WriteByte('?')
+	if isPattern {
+		escape, err := p.escape()
+		if err != nil {
+			return err
+		}
+		if escape == "" && p.dialect == SQLite { // which has none by itself
+			p.out.WriteString(` ESCAPE '\'`)
+			arg.template = t.escaped()
+		}
+		arg.escape = cmp.Or(escape, `\`)
+		if p.dialect == SQLite {
+			arg.most = sqlitePattern
+		}
+	}
+	p.args = append(p.args, arg)
+	return nil
+}
+
+// escape returns what the ESCAPE clause says that comes next, or "".
+func (p *statementParser) escape() (string, error) {
+	const word = "ESCAPE"
+	rest := strings.TrimLeft(p.in, space)
+	if len(rest) < len(word) || !strings.EqualFold(rest[:len(word)], word) {
+		return "", nil
+	}
+	clause := statementParser{dialect: p.dialect, in: strings.TrimLeft(rest[len(word):], space)}
+	if !strings.HasPrefix(clause.in, "'") {
+		return "", errors.New("ESCAPE behind an expansion must have a string")
+	}
+	_, escape, err := clause.unquote('\'')
+	if err == nil && len(escape) != 1 {
+		err = errors.New("ESCAPE behind an expansion must have one byte")
+	}
+	return escape, err
+}
+
+// escaped returns a pattern's template with its backslashes doubled, for they
+// mean themselves where there is no ESCAPE clause.
+func (t template) escaped() template {
+	doubled := slices.Clone(t)
+	for i := range doubled {
+		doubled[i].text = strings.ReplaceAll(doubled[i].text, `\`, `\\`)
+	}
+	return doubled
 }
 
 // expand returns the arguments for a key. false means that the key lacks a part
 // that the query wants: there is nothing to ask.
 func (s statement) expand(key subject) (args []any, ok bool) {
-	for _, t := range s.args {
-		arg, ok := t.expand(key, key)
+	for _, a := range s.args {
+		arg, ok := a.expand(key)
 		if !ok {
 			return nil, false
 		}
 		args = append(args, arg)
 	}
 	return args, true
+}
+
+// expand fills the argument in.
+func (a argument) expand(key subject) (string, bool) {
+	if a.escape == "" {
+		return a.template.expand(key, key)
+	}
+	var b strings.Builder
+	quote := strings.NewReplacer("%", a.escape+"%", "_", a.escape+"_", a.escape, a.escape+a.escape)
+	for _, e := range a.template {
+		if e.what == 0 {
+			b.WriteString(e.text)
+			continue
+		}
+		s, ok := e.of(key, key)
+		if !ok {
+			return "", false
+		}
+		_, _ = quote.WriteString(&b, s) // a Builder has no errors
+	}
+	return b.String(), a.most == 0 || b.Len() <= a.most
 }

@@ -95,12 +95,26 @@ func (e expansion) of(value, key subject) (string, bool) {
 	return key.component(int(e.what - '0'))
 }
 
-// component returns the n-th label of the domain, counted from its end.
+// component returns the n-th label of the domain, counted from its end. Labels
+// without a letter are none: "example.org." ends with "org".
 func (s subject) component(n int) (string, bool) {
-	labels := strings.Split(s.domain, ".")
-	if s.domain == "" || n > len(labels) {
+	labels := strings.FieldsFunc(s.domain, func(r rune) bool { return r == '.' })
+	if n > len(labels) {
 		return "", false
 	}
-	label := labels[len(labels)-n]
-	return label, label != ""
+	return labels[len(labels)-n], true
+}
+
+// answerable reports whether the key has all the parts that the template wants
+// of it, whatever the value will be.
+func (t template) answerable(key subject) bool {
+	for _, e := range t {
+		if e.what == 0 || e.what == 'u' || e.what == 'd' {
+			continue
+		}
+		if _, ok := e.of(key, key); !ok {
+			return false
+		}
+	}
+	return true
 }
