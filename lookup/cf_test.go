@@ -62,7 +62,7 @@ func TestConfigAsTable(t *testing.T) {
 }
 
 func testConfigDomains(t *testing.T, db *sql.DB) {
-	c, err := lookup.ParseConfig("x.cf", "query = SELECT 'yes', '%d'\ndomain = Example.ORG\nhosts = x\n")
+	c, err := lookup.ParseConfig("x.cf", "query = SELECT 'yes,' || '%d'\ndomain = Example.ORG\nhosts = x\n")
 	require.NoError(t, err)
 	table, err := c.SQL(db, lookup.SQLite)
 	require.NoError(t, err)

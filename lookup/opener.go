@@ -337,13 +337,11 @@ func (t closingSQL) Close() error {
 
 func (c *Config) sqlTable(ctx context.Context, o *Opener, db Querier, dialect Dialect) (LookupTable, error) {
 	q := c.SQLQuery(dialect)
-	if len(c.Domains) > 0 {
-		domains, err := o.list(ctx, c.Domains)
-		if err != nil {
-			return nil, fmt.Errorf("domain: %w", err)
-		}
-		q.Domains = domains
+	domains, err := c.DomainTable(func(reference string) (LookupTable, error) { return o.list(ctx, []string{reference}) })
+	if err != nil {
+		return nil, err
 	}
+	q.Domains = domains
 	t, err := NewSQL(db, q)
 	if err != nil {
 		return nil, err

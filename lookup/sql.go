@@ -94,8 +94,9 @@ func NewSQL(db Querier, q SQLQuery) (*SQL, error) {
 }
 
 // Lookup asks the database. The values of all rows and columns are joined with
-// ","; those that are NULL or empty are left out. A database that cannot be
-// asked is an error.
+// ","; those that are NULL or empty are left out. Of SQLite's columns the first
+// one counts alone, as in sqlite_table(5). A database that cannot be asked is an
+// error.
 func (t *SQL) Lookup(ctx context.Context, key string) (value string, ok bool, err error) {
 	// No column of text holds what is no text, and some databases say that in
 	// an error, which would be temporary for ever.
@@ -194,6 +195,9 @@ func (t *SQL) rows(rows *sql.Rows, columns int, key subject) (values []string, e
 
 // collect adds the values of a row.
 func (t *SQL) collect(values []string, row []sql.NullString, key subject) []string {
+	if t.query.Dialect == SQLite && len(row) > 1 {
+		row = row[:1]
+	}
 	for _, column := range row {
 		if column.String == "" {
 			continue
