@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -79,18 +80,84 @@ func testConfigDomains(t *testing.T, db *sql.DB) {
 func TestConfigHosts(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string][]lookup.Host{
-		"":                        {{Network: "unix"}},
-		"localhost":               {{Network: "unix"}},
-		"localhost:3306":          {{Network: "tcp", Address: "localhost", Port: "3306"}},
-		"inet:[::1]":              {{Network: "tcp", Address: "::1"}},
-		"inet:2001:db8::1":        {{Network: "tcp", Address: "2001:db8::1"}},
-		"unix:/a b":               {{Network: "unix", Address: "/a"}, {Network: "tcp", Address: "b"}},
-		"inet:db.example.org:123": {{Network: "tcp", Address: "db.example.org", Port: "123"}},
+		"":                 {{Network: "unix"}},
+		"localhost":        {{Network: "unix"}},
+		"localhost:3306":   {{Network: "tcp", Address: "localhost", Port: "3306"}},
+		"inet:[::1]":       {{Network: "tcp", Address: "::1"}},
+		"inet:2001:db8::1": {{Network: "tcp", Address: "2001:db8::1"}},
+		"unix:/a b":        {{Network: "unix", Address: "/a"}, {Network: "tcp", Address: "b"}},
+		"postgresql://u:secret@db:5432/mail?sslmode=require": {{Network: "uri", Address: "postgresql://u:secret@db:5432/mail?sslmode=require"}},
+		"inet:db.example.org:123":                            {{Network: "tcp", Address: "db.example.org", Port: "123"}},
 	} {
 		c, err := lookup.ParseConfig("x.cf", "query = SELECT 1\nhosts = "+text)
 		require.NoError(t, err, text)
 		assert.Equal(t, want, c.Hosts, text)
 	}
+}
+
+func TestConfigHostsOfDrivers(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][3]string{ // network, address, String
+		"localhost":             {"unix", "/run/db", "localhost"},
+		"unix:/x":               {"unix", "/x", "unix:/x"},
+		"db":                    {"tcp", "db:3306", "inet:db"},
+		"inet:db:1":             {"tcp", "db:1", "inet:db:1"},
+		"[2001:db8::1]:3308":    {"tcp", "[2001:db8::1]:3308", "inet:[2001:db8::1]:3308"},
+		"inet:2001:db8::1":      {"tcp", "[2001:db8::1]:3306", "inet:2001:db8::1"},
+		"postgres://u:pw@db/n":  {"uri", "postgres://u:pw@db/n", "postgres://db/n"},
+		"postgres://u:pw@db/%x": {"uri", "postgres://u:pw@db/%x", "uri"},
+	} {
+		c, err := lookup.ParseConfig("x.cf", "query = SELECT 1\nhosts = "+text)
+		require.NoError(t, err, text)
+		network, address := c.Hosts[0].Endpoint("/run/db", "3306")
+		assert.Equal(t, want, [3]string{network, address, c.Hosts[0].String()}, text)
+	}
+	c, err := lookup.ParseConfig("x.cf", "query = SELECT 1\nhosts = unix:/x localhost inet:localhost\nretry_interval = 5\nidle_interval = 7\n")
+	require.NoError(t, err)
+	hosts := c.SQLHosts(lookup.PostgreSQL, nil)
+	named := lookup.Host{Network: "tcp", Address: "localhost"}
+	assert.Equal(t, []lookup.Host{{Network: "unix", Address: "/x"}, named, named}, hosts.Hosts, "to PostgreSQL it is a name")
+	assert.Equal(t, 5*time.Second, hosts.Retry)
+	assert.Equal(t, 7*time.Second, hosts.Idle)
+	assert.Equal(t, c.Hosts, c.SQLHosts(lookup.MySQL, nil).Hosts)
+	assert.Equal(t, lookup.Host{Network: "unix"}, c.Hosts[1])
+}
+
+func TestConfigDomainTable(t *testing.T) {
+	t.Parallel()
+	c, err := lookup.ParseConfig("x.cf", "query = SELECT 1\nrequire_result_set = no\ndomain = !not.example.org !!twice.example, hash:/d !hash:/no Example.ORG /broken late.example\n")
+	require.NoError(t, err)
+	assert.True(t, c.SQLQuery(lookup.MySQL).NoResultSet)
+	table, err := c.DomainTable(func(reference string) (lookup.LookupTable, error) {
+		switch reference {
+		case "hash:/d":
+			return lookup.Inline{"in.example": "", "not.example.org": "x"}, nil
+		case "hash:/no":
+			return lookup.Inline{"example.org": "x", "out.example": "x"}, nil
+		case "/broken":
+			return broken, nil
+		}
+		return nil, errBroken
+	})
+	require.NoError(t, err)
+	for domain, want := range map[string]bool{"not.example.org": false, "twice.example": true, "in.example": true, "example.org": false, "out.example": false} {
+		_, ok, err := table.Lookup(t.Context(), domain)
+		require.NoError(t, err, domain)
+		assert.Equal(t, want, ok, domain)
+	}
+	_, ok, err := table.Lookup(t.Context(), "late.example")
+	require.ErrorIs(t, err, errBroken, "who stands behind a broken table is not asked")
+	assert.False(t, ok)
+
+	_, err = c.DomainTable(func(string) (lookup.LookupTable, error) { return nil, errBroken })
+	require.ErrorIs(t, err, errBroken)
+	c.Domains = []string{"!"}
+	_, err = c.DomainTable(nil)
+	require.ErrorContains(t, err, "is no domain name")
+	c.Domains = nil
+	none, err := c.DomainTable(nil)
+	require.NoError(t, err)
+	assert.Nil(t, none)
 }
 
 func TestConfigsThatAreWrong(t *testing.T) {
@@ -102,6 +169,9 @@ func TestConfigsThatAreWrong(t *testing.T) {
 		"query = x\n= y\n":                         `x.cf:2: expected "name = value"`,
 		"query = x\nexpansion_limit = many":        "bad expansion_limit",
 		"query = x\nexpansion_limit = -1":          "bad expansion_limit",
+		"query = x\nrequire_result_set = maybe":    "bad require_result_set",
+		"query = x\nretry_interval = soon":         "bad retry_interval",
+		"query = x\nidle_interval = 0":             "bad idle_interval",
 		"query = x\nhosts = unix:":                 "bad host",
 		"query = x\nhosts = db:port":               "bad port",
 		"query = x\nhosts = db:99999":              "bad port",

@@ -17,7 +17,9 @@
 // simpler list of networks that mynetworks is.
 //
 // SQL: a query to a database that the caller has opened, in the language of
-// mysql_table(5); ParseConfig reads the .cf files that such queries stand in.
+// mysql_table(5), pgsql_table(5) and sqlite_table(5); ReadConfig reads the .cf
+// files that such queries stand in. SQLHosts is a database on several hosts, of
+// which those that fail are left alone for a while.
 //
 // TCP and Socketmap are tables that another program answers for, by the protocols of
 // tcp_table(5) and socketmap_table(5); a Server lets others ask tables so.
@@ -64,7 +66,9 @@
 //
 // Values from outside never become part of a pattern or of SQL text. What a
 // query's %s stands for is bound as an argument, together with the string it
-// stands in: '%u@%d' is one argument.
+// stands in: '%u@%d' is one argument. A query that wants it in a name or in a
+// comment is refused. Directly behind LIKE, what a key has of % and _ means
+// itself; the patterns of other operators are the query's own care.
 //
 // Bytes are compared as Postfix compares them: fixed keys by Unicode's case
 // folding where they are UTF-8, patterns byte by byte as in the C locale.
@@ -76,7 +80,8 @@
 //     of the types and from the directories that you allow. An error means that there is no such file; what is wrong in
 //     it is in the log and in Status.
 //  2. Open the database with a driver of your choice and call NewSQL, or
-//     ReadConfig and its SQL.
+//     ReadConfig and its SQL. Bound the connections, with SetMaxOpenConns or
+//     MaxConns of SQLHosts: what more lookups there are wait for one.
 //  3. Put them together: Client(Tag("Connect:", access)).
 //  4. Give the result to whoever asks for a table: every package of mtakit that
 //     needs one declares the method that LookupTable has.
