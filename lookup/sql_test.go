@@ -6,7 +6,9 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -109,12 +111,47 @@ func testQueries(t *testing.T, db *sql.DB, d lookup.Dialect) {
 			tabletest.Run(t, table, c.Contents)
 		})
 	}
+	t.Run("injections", func(t *testing.T) { testInjections(t, db, d) })
 	t.Run("columns", func(t *testing.T) { testColumns(t, db, d) })
 	t.Run("limit", func(t *testing.T) { testLimit(t, db, d) })
 	t.Run("broken query", func(t *testing.T) { testBrokenQuery(t, db, d) })
 	var users int
 	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM passwd").Scan(&users))
 	assert.Equal(t, 3, users)
+}
+
+// testInjections puts attacks into every part of a key, and asks for every part
+// in every way that a query may have it. Each comes back as it was sent, and
+// finds nothing.
+func testInjections(t *testing.T, db *sql.DB, d lookup.Dialect) {
+	quotes := []string{"'%s'", "%s", "'<%s>'"}
+	if d != lookup.PostgreSQL {
+		quotes = append(quotes, `"%s"`) // a name there, and refused
+	}
+	for _, attack := range []string{
+		"' or '1'='1", "' or 1=1 -- ", "' or 1=1 #", "' union select pass from passwd -- ", "'; drop table passwd; --", `\' or 1=1 -- `, `\`, `\\`,
+		"'", "''", `"`, `" or ""="`, "%", "_", "%s", "%%", "?", "$1", ":id", "/*", "*/", "/*!50000 1*/", "`", "[", ";", "\n", "\u00fc'",
+	} {
+		domain := strings.Repeat(attack+".", 8) + attack
+		parts := map[string]string{"s": attack + "@" + domain, "u": attack, "d": domain}
+		for letter, part := range maps.Clone(parts) {
+			parts[strings.ToUpper(letter)] = part
+		}
+		for n := range 9 {
+			parts[strconv.Itoa(n+1)] = attack
+		}
+		for letter, part := range parts {
+			for _, quote := range quotes {
+				expansion := strings.ReplaceAll(quote, "%s", "%"+letter)
+				echo := newSQL(t, db, lookup.SQLQuery{Query: "SELECT " + expansion, Dialect: d})
+				assert.Equal(t, strings.ReplaceAll(strings.Trim(quote, `'"`), "%s", part), get(t, echo, parts["s"]))
+				finds := newSQL(t, db, lookup.SQLQuery{Query: "SELECT id FROM passwd WHERE id = " + expansion + " OR id LIKE " + expansion, Dialect: d})
+				assert.Equal(t, "(none)", get(t, finds, parts["s"]))
+			}
+		}
+		both := newSQL(t, db, lookup.SQLQuery{Query: "SELECT '%u@%d'", Dialect: d})
+		assert.Equal(t, parts["s"], get(t, both, parts["s"]))
+	}
 }
 
 func testColumns(t *testing.T, db *sql.DB, d lookup.Dialect) {
