@@ -31,7 +31,7 @@ func PostgreSQL(tb testing.TB) *Server {
 		cmd := exec.Command(program, args...)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
-		cmd.SysProcAttr = owner
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: owner}
 		return cmd
 	}
 	data := filepath.Join(dir, "data")
@@ -52,7 +52,7 @@ func PostgreSQL(tb testing.TB) *Server {
 
 // postgresUser gives the directory to the user that the server has to run as.
 // nil means that it runs as who tests.
-func postgresUser(tb testing.TB, dir string) *syscall.SysProcAttr {
+func postgresUser(tb testing.TB, dir string) *syscall.Credential {
 	tb.Helper()
 	if os.Getuid() != 0 {
 		return nil
@@ -72,5 +72,5 @@ func postgresUser(tb testing.TB, dir string) *syscall.SysProcAttr {
 	if err := os.Chown(dir, uid, gid); err != nil {
 		tb.Fatal(err)
 	}
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }

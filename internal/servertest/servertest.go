@@ -24,7 +24,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -146,16 +148,36 @@ func (s *Server) run(ctx context.Context) error {
 	defer log.Close()
 	cmd := s.command()
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	if err := s.launch(cmd); err != nil {
 		return err
 	}
-	exited := make(chan struct{})
-	s.process, s.exited = cmd.Process, exited
-	go func() {
-		_ = cmd.Wait() // how it ends is what tests decide
-		close(exited)
-	}()
 	return s.await(ctx, cmd.Path)
+}
+
+// launch starts a process that does not outlive the test, however that ends: a
+// panic and a timeout run no cleanup. Its thread is kept as long as it runs,
+// since it dies with that.
+func (s *Server) launch(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	dieWithParent(cmd.SysProcAttr)
+	started, exited := make(chan error), make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(exited)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // how it ends is what tests decide
+		}
+	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	s.process, s.exited = cmd.Process, exited
+	return nil
 }
 
 // await returns when the server answers, or has ended.
@@ -201,6 +223,26 @@ func (s *Server) end(signal os.Signal) {
 		<-s.exited
 	}
 	s.process = nil
+	s.deaf()
+}
+
+// deaf returns when nobody listens any more: the processes that a killed server
+// has made may do so for a moment.
+func (s *Server) deaf() {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if !listens("unix", s.Socket) && !listens("tcp", s.Addr) {
+			return
+		}
+	}
+}
+
+func listens(network, address string) bool {
+	conn, err := net.Dial(network, address)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // Signal sends a signal: SIGSTOP makes a server that does not answer.

@@ -1,7 +1,6 @@
 package servertest
 
 import (
-	"net"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -29,12 +28,4 @@ func TestServers(t *testing.T) {
 			require.NoError(t, s.ready(t.Context()))
 		})
 	}
-}
-
-func listens(network, address string) bool {
-	conn, err := net.Dial(network, address)
-	if err != nil {
-		return false
-	}
-	return conn.Close() == nil
 }
