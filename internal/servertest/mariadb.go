@@ -21,6 +21,7 @@ func MariaDB(tb testing.TB) *Server {
 	program := look(tb, "mariadbd", "mariadb-server", "/usr/sbin")
 	dir, port := directory(tb), freePort(tb)
 	s := &Server{Dir: dir, Socket: filepath.Join(dir, "s"), Addr: loopback(port), quit: syscall.SIGTERM}
+	// Servers that share a folder for temporary tables remove each other's.
 	args := append([]string{"--no-defaults", "--datadir=" + filepath.Join(dir, "data"), "--tmpdir=" + dir}, asRoot()...)
 	prepare(tb, exec.Command(install, append(args, "--auth-root-authentication-method=normal", "--skip-test-db")...))
 	args = append(args, "--socket="+s.Socket, "--pid-file="+filepath.Join(dir, "pid"),
