@@ -25,7 +25,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -215,6 +217,7 @@ func (s *Server) end(signal os.Signal) {
 	if s.process == nil {
 		return
 	}
+	children := s.children()
 	_ = s.process.Signal(signal) // an error means that it has ended
 	select {
 	case <-s.exited:
@@ -223,17 +226,34 @@ func (s *Server) end(signal os.Signal) {
 		<-s.exited
 	}
 	s.process = nil
-	s.deaf()
+	s.quiet(children)
 }
 
-// deaf returns when nobody listens any more: the processes that a killed server
-// has made may do so for a moment.
-func (s *Server) deaf() {
+// children returns the processes that the server has made, where the system
+// tells them.
+func (s *Server) children() []string {
+	pid := strconv.Itoa(s.process.Pid)
+	pids, err := os.ReadFile(filepath.Join("/proc", pid, "task", pid, "children"))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(pids))
+}
+
+// quiet returns when the processes of a server that has ended are gone and
+// nobody listens: for a moment they serve the connections that they have.
+func (s *Server) quiet(children []string) {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if !listens("unix", s.Socket) && !listens("tcp", s.Addr) {
+		if !slices.ContainsFunc(children, runs) && !listens("unix", s.Socket) && !listens("tcp", s.Addr) {
 			return
 		}
 	}
+}
+
+// runs reports whether there is a process that has not ended.
+func runs(pid string) bool {
+	line, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+	return err == nil && len(line) > 0
 }
 
 func listens(network, address string) bool {
