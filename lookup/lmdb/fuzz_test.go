@@ -1,0 +1,71 @@
+package lmdb
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// FuzzDamage overwrites parts of a file. Whatever then is asked, the answer is
+// right, a miss, or an error, and it comes.
+func FuzzDamage(f *testing.F) {
+	whole, err := os.ReadFile("testdata/many.lmdb")
+	require.NoError(f, err)
+	for page := 0; page < len(whole); page += 4096 {
+		f.Add(page+10, []byte{1, 0}, page+16, bytes.Repeat([]byte{0xff}, 40), "key7")
+		f.Add(page+12, []byte{0xff, 0xff}, page+16, bytes.Repeat([]byte{16, 0}, 2000), "key8")
+		f.Add(page+2000, bytes.Repeat([]byte{0, 0, 0, 0, 1, 0, 255, 255}, 200), page, []byte{}, "key150")
+	}
+	f.Fuzz(func(t *testing.T, at int, damage []byte, at2 int, damage2 []byte, key string) {
+		b := bytes.Clone(whole)
+		overwrite(b, at, damage)
+		overwrite(b, at2, damage2)
+		m, err := newest(bytes.NewReader(b))
+		if err != nil {
+			require.ErrorIs(t, err, ErrFormat)
+			return
+		}
+		d := &database{m, b}
+		keys := []string{key, ""}
+		for i := range 200 {
+			keys = append(keys, fmt.Sprintf("key%d\x00", i))
+		}
+		for _, key := range keys {
+			value, ok, err := d.Get(key)
+			if err != nil {
+				require.ErrorIs(t, err, ErrFormat)
+			}
+			assert.False(t, err != nil && ok)
+			assert.False(t, !ok && value != "")
+		}
+	})
+}
+
+func overwrite(b []byte, at int, damage []byte) {
+	if at >= 0 && at < len(b) {
+		copy(b[at:], damage)
+	}
+}
+
+// TestNewest checks that of the two meta pages that of the later transaction counts.
+func TestNewest(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("testdata/many.lmdb")
+	require.NoError(t, err)
+	m, err := newest(bytes.NewReader(b))
+	require.NoError(t, err)
+	first, err := readMeta(bytes.NewReader(b), 0)
+	require.NoError(t, err)
+	second, err := readMeta(bytes.NewReader(b), 4096)
+	require.NoError(t, err)
+	assert.Equal(t, max(first.transaction, second.transaction), m.transaction)
+	b[144] = 0xee // of the first
+	m, err = newest(bytes.NewReader(b))
+	require.NoError(t, err)
+	assert.Equal(t, uint64(0xee), m.transaction)
+	assert.Equal(t, first.root, m.root)
+}

@@ -1,0 +1,12 @@
+package lmdb_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// The clock of regexp2 runs until the last time limit is over, and ends by itself.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/dlclark/regexp2.runClock"))
+}
