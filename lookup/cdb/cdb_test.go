@@ -308,6 +308,39 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// TestNoDatabase has what is none take the place of a table in use.
+func TestNoDatabase(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "table.cdb")
+	build(t, path, "a", "1")
+	table, err := cdb.Open(path, lookup.Options{Check: -1})
+	require.NoError(t, err)
+	require.NoError(t, table.Status().Err)
+	loaded := table.Status().Loaded
+	for _, bad := range []string{strings.Repeat("text\n", 1000), strings.Repeat("\x00", 4096), "short"} {
+		require.NoError(t, os.WriteFile(path+".bad", []byte(bad), 0o600))
+		require.NoError(t, os.Rename(path+".bad", path))
+		require.ErrorIs(t, table.Reload(t.Context()), cdb.ErrDamaged)
+		require.ErrorIs(t, table.Status().Err, cdb.ErrDamaged)
+		require.Equal(t, loaded, table.Status().Loaded)
+		value, _, err := table.Lookup(t.Context(), "a")
+		require.NoError(t, err)
+		require.Equal(t, "1", value)
+	}
+}
+
+// TestSameHash has keys of which two and two have one hash.
+func TestSameHash(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "table.cdb")
+	build(t, path, "ad2", "0", "afp", "1", "ad3", "2", "afq", "3")
+	table, err := cdb.Open(path, lookup.Options{})
+	require.NoError(t, err)
+	tabletest.Run(t, table, tabletest.Contents{
+		Found:   map[string]string{"ad2": "0", "afp": "1", "ad3": "2", "afq": "3"},
+		Missing: []string{"ad0", "afr"}})
+}
+
 func FuzzTable(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "seed.cdb")
 	build(f, path, "key", "value", "other", "x")

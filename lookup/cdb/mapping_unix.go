@@ -22,10 +22,7 @@ func mapFile(path string) (*mapping, error) {
 		return nil, err
 	}
 	size := m.info.Size()
-	switch {
-	case !m.info.Mode().IsRegular():
-		return nil, fmt.Errorf("%w: not a regular file", ErrDamaged)
-	case size == 0 || size > math.MaxUint32:
+	if size == 0 || size > math.MaxUint32 {
 		return nil, fmt.Errorf("%w: %d bytes", ErrDamaged, size)
 	}
 	if m.b, err = syscall.Mmap(int(f.Fd()), 0, int(size), syscall.PROT_READ, syscall.MAP_SHARED); err != nil {

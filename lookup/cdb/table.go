@@ -40,8 +40,9 @@ type Table struct {
 // mapping is one version of the file in memory. It is given back to the system
 // when nobody has it any more.
 type mapping struct {
-	b    []byte
-	info fs.FileInfo
+	b      []byte
+	info   fs.FileInfo
+	opened time.Time
 }
 
 // Open opens a file. Of the options Check and Logger count: how often the file is
@@ -72,17 +73,48 @@ func (t *Table) Reload(context.Context) error {
 
 // load is Reload. Under mu.
 func (t *Table) load() error {
-	m, err := mapFile(t.path)
-	if err == nil && len(m.b) < headSize {
-		err = fmt.Errorf("%w: %d bytes", ErrDamaged, len(m.b))
+	m, err := openFile(t.path)
+	if err == nil {
+		err = m.guard(m.checkHead)
 	}
 	if err != nil {
 		err = fmt.Errorf("table %s: %w", t.path, err)
 	} else {
+		m.opened = time.Now()
 		t.current.Store(m)
 	}
 	t.note(err)
 	return err
+}
+
+// openFile maps what is a file. A pipe must not even be opened: that could wait.
+func openFile(path string) (*mapping, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: not a regular file", ErrDamaged)
+	}
+	return mapFile(path)
+}
+
+// checkHead checks that the hash tables are in the file, so that what is no
+// database is not put in the place of one that is.
+func (m *mapping) checkHead() error {
+	if len(m.b) < headSize {
+		return fmt.Errorf("%w: %d bytes", ErrDamaged, len(m.b))
+	}
+	for i := range uint64(256) {
+		table, cells, err := m.pair(8 * i)
+		if err != nil {
+			return err
+		}
+		if table < headSize || uint64(table)+8*uint64(cells) > uint64(len(m.b)) {
+			return fmt.Errorf("%w: hash table at %d with %d cells", ErrDamaged, table, cells)
+		}
+	}
+	return nil
 }
 
 // note logs the first of several failures that are the same.
@@ -128,6 +160,18 @@ func (t *Table) Close() error {
 	t.closed = true
 	t.current.Store(nil)
 	return nil
+}
+
+// Status tells how the file is. The number of entries is 0: nobody has counted
+// them.
+func (t *Table) Status() lookup.Status {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := lookup.Status{Path: t.path, Err: t.err}
+	if m := t.current.Load(); m != nil {
+		s.Loaded = m.opened
+	}
+	return s
 }
 
 // Path returns the path as it was given to Open.
