@@ -16,6 +16,9 @@
 // CIDR: a file of networks as cidr_table(5) has them. A NetworkList is the
 // simpler list of networks that mynetworks is.
 //
+// Tables that postmap(1) has compiled are in packages of their own: cdb, and read
+// only bdb (hash and btree files) and lmdb.
+//
 // SQL: a query to a database that the caller has opened, in the language of
 // mysql_table(5), pgsql_table(5) and sqlite_table(5); ReadConfig reads the .cf
 // files that such queries stand in. SQLHosts is a database on several hosts, of
