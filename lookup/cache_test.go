@@ -22,7 +22,6 @@ import (
 type slow struct {
 	asked  atomic.Int64
 	broken atomic.Bool
-	value  atomic.Value
 }
 
 var errOutOfOrder = errors.New("broken")

@@ -48,7 +48,7 @@ func main() {
 }
 
 // errUsage is what is wrong with most command lines.
-var errUsage = errors.New("usage: postmap [-ir] [-d key] [-q key] [-s] [map_type:]file... | convert FROM TO | explain [-kind KIND] KEY type:name...")
+var errUsage = errors.New("usage: postmap [-ir] [-d key] [-q key] [-s] [map_type:]file, or convert FROM TO, or explain [-kind KIND] KEY type:name")
 
 // tool is one call of the program.
 type tool struct {
