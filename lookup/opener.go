@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,6 +52,8 @@ type OpenFunc func(ctx context.Context, o *Opener, name string) (LookupTable, er
 //	inline static fail      as Postfix has them
 //	unix                    passwd.byname and group.byname, by getent(1)
 //	pipemap unionmap randmap
+//	tcp                     host:port
+//	socketmap               inet:host:port:name or unix:path:name
 //	proxy                   proxy:type:name is type:name
 func Types() map[string]OpenFunc {
 	text := openFile(OpenHash)
@@ -66,7 +69,7 @@ func Types() map[string]OpenFunc {
 		"fail": func(_ context.Context, _ *Opener, name string) (LookupTable, error) {
 			return Fail{fmt.Errorf("%w: fail:%s", ErrFail, name)}, nil
 		},
-		"unix": openUnix, "proxy": openProxy, "randmap": openRand,
+		"unix": openUnix, "proxy": openProxy, "randmap": openRand, "tcp": openTCP, "socketmap": openSocketmap,
 		"pipemap":  openNested(func(t []LookupTable) LookupTable { return Pipe(t...) }),
 		"unionmap": openNested(func(t []LookupTable) LookupTable { return Union(t...) }),
 	}
@@ -285,6 +288,29 @@ func openRand(_ context.Context, _ *Opener, name string) (LookupTable, error) {
 
 func openProxy(ctx context.Context, o *Opener, name string) (LookupTable, error) {
 	return o.Open(ctx, name)
+}
+
+func openTCP(_ context.Context, _ *Opener, name string) (LookupTable, error) {
+	if _, _, err := net.SplitHostPort(name); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrReference, err)
+	}
+	return &TCP{Remote{Address: name}}, nil
+}
+
+func openSocketmap(_ context.Context, _ *Opener, reference string) (LookupTable, error) {
+	network, rest, _ := strings.Cut(reference, ":")
+	i := strings.LastIndexByte(rest, ':')
+	if i <= 0 || i == len(rest)-1 || network != "inet" && network != "unix" {
+		return nil, fmt.Errorf("%w: want inet:host:port:name or unix:path:name", ErrReference)
+	}
+	t := &Socketmap{Remote: Remote{Network: "unix", Address: rest[:i]}, Name: rest[i+1:]}
+	if network == "inet" {
+		t.Network = "tcp"
+		if _, _, err := net.SplitHostPort(t.Address); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrReference, err)
+		}
+	}
+	return t, nil
 }
 
 func openUnix(_ context.Context, _ *Opener, name string) (LookupTable, error) {

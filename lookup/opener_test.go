@@ -128,6 +128,8 @@ func TestOpener(t *testing.T) {
 		"hash:" + outside + "/secret": lookup.ErrOutside, "hash:link": lookup.ErrOutside, "hash:../" + filepath.Base(outside) + "/secret": lookup.ErrOutside,
 		"hash:" + outside + "/missing": lookup.ErrOutside, "hash:/etc/passwd": lookup.ErrOutside, "hash:missing": fs.ErrNotExist,
 		"mysql:x": lookup.ErrType, "hash": lookup.ErrReference, ":x": lookup.ErrReference, "hash:": lookup.ErrReference, "pipemap:{hash:link}": lookup.ErrOutside,
+		"tcp:localhost": lookup.ErrReference, "socketmap:inet:localhost:name": lookup.ErrReference, "socketmap:x:localhost:1:name": lookup.ErrReference, "socketmap:unix:/s:": lookup.ErrReference,
+		"tcp:127.0.0.1:1": nil, "socketmap:inet:127.0.0.1:1:name": nil, "socketmap:unix:/nowhere:name": nil,
 		"inline:{a=b": lookup.ErrReference, "pipemap:{": lookup.ErrReference,
 		strings.Repeat("pipemap:{", 30) + "static:a" + strings.Repeat("}", 30): lookup.ErrReference,
 	} {

@@ -60,6 +60,11 @@ func TestAgainstPostfix(t *testing.T) {
 	write(t, "networks", "10.0.0.0/8 inside\n!192.0.2.0/24 outside\n")
 	write(t, "main.cf", "compatibility_level = 3.6\nmail_owner = postfix\nsetgid_group = postdrop\nqueue_directory = /tmp\ndata_directory = /tmp\n")
 	write(t, "master.cf", "")
+	write(t, "old", "A one\nb two\n")
+	for _, kind := range []string{"hash", "lmdb"} {
+		require.Zero(t, ask(theirs, "", kind+":old").code, "apt-get install --no-install-recommends postfix-lmdb")
+	}
+	require.NoError(t, os.Remove("old")) // what they made of it is all that is left
 	cases := []struct{ args, stdin string }{
 		{"cdb:virtual", ""},
 		{"-q a@example.org texthash:virtual", ""},
@@ -92,6 +97,8 @@ func TestAgainstPostfix(t *testing.T) {
 		{"-q a@example.org cdb:virtual", ""},
 		{"-q - cdb:virtual", "dup\nnone\nb@example.org\n"},
 		{"cdb:missing", ""},
+		{"-q a hash:old", ""},
+		{"-q - lmdb:old", "a\nB\nc\n"},
 		{"-ov -q dup cdb:virtual", ""},
 	}
 	answers := make([]answer, len(cases))
