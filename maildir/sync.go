@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/mtakit/mtakit/internal/disk"
 )
@@ -61,6 +62,11 @@ func (s *store) join(new disk.Folder) (*group, error) {
 	return g, nil
 }
 
+// gather is how long a sync of a whole file system waits for more deliveries: each
+// writes what everybody has left unwritten there, which those wait for who receive
+// mail. Nobody waits for a delivery.
+const gather = 5 * time.Millisecond
+
 // system returns the group of a file system; its whole is nil when there is no
 // call for all of it. The number of a device is not given to another one while
 // the group has a descriptor there. Under mu.
@@ -79,6 +85,7 @@ func (s *store) system(device uint64, on disk.Folder) (*group, error) {
 		s.systems = map[uint64]*group{}
 	}
 	g := &group{whole: w}
+	g.Gather = gather
 	s.systems[device] = g
 	return g, nil
 }

@@ -92,7 +92,7 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		},
 		// Mailboxes are no site to be gentle with, and deliveries that wait for the
 		// disk together share its syncs.
-		Transports: map[string]queue.Limits{"local": {Concurrency: 200, Destination: 100, Initial: 100}},
+		Transports: map[string]queue.Limits{"local": {Concurrency: 400, Destination: 300, Initial: 300}},
 		Hostname:   c.hostname,
 		MinBackoff: c.minBackoff, MaxBackoff: c.maxBackoff, WarningAfter: c.warningAfter,
 		Lifetime:    cmp.Or(c.lifetime, -1), // the flag's 0 is one attempt

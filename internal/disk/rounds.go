@@ -5,14 +5,20 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Rounds are syncs that several callers share: one of them does it for those
 // who came before it began, the next ones wait for the next.
 type Rounds struct {
+	// Gather is how long a sync waits for more to share it, when several shared the
+	// one before. 0 only lets those run who are ready.
+	Gather time.Duration
+
 	mu       sync.Mutex
 	waiting  *round // those who wait for the next sync
 	busy     sync.Mutex
+	last     int // how many shared the last one; guarded by busy
 	failures atomic.Int64
 }
 
@@ -57,10 +63,15 @@ func (r *Rounds) lead(mine *round, do func(n int) error) {
 	defer r.busy.Unlock()
 	// Those whom the last sync has just let go have their next one soon: let
 	// them run, or every other sync is for the quickest of them alone.
-	runtime.Gosched()
+	if r.Gather > 0 && r.last > 1 {
+		time.Sleep(r.Gather)
+	} else {
+		runtime.Gosched()
+	}
 	r.mu.Lock()
 	r.waiting = nil
 	n := mine.n
+	r.last = n
 	r.mu.Unlock()
 	if mine.err = do(n); mine.err != nil {
 		r.failures.Add(1)
