@@ -162,14 +162,14 @@ func (s *Spool) files(all *lists) iter.Seq[task] {
 			}
 		}
 		for _, l := range all.folders {
-			left, err := s.left(l)
-			if err != nil && !yield(func(context.Context, []byte) []read { return []read{{err: err}} }) {
-				return
-			}
-			for i, chunk := range left.chunks {
-				left.chunks[i] = nil // there may be a million: whose turn has come is let go
-				if !yield(s.reading(l.dir, idsIn(chunk))) {
+			for left, err := range s.left(l) {
+				if err != nil && !yield(func(context.Context, []byte) []read { return []read{{err: err}} }) {
 					return
+				}
+				for _, chunk := range left.chunks {
+					if !yield(s.reading(l.dir, idsIn(chunk))) {
+						return
+					}
 				}
 			}
 		}

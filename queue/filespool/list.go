@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"io/fs"
 	"iter"
+	"math/bits"
 	"slices"
 )
 
@@ -186,15 +187,38 @@ func idsIn(chunk []byte) iter.Seq[string] {
 	}
 }
 
-// left returns the messages of a folder that were listed and not taken off.
-func (s *Spool) left(l *folderList) (*idList, error) {
-	left := new(idList)
-	err := s.FS.List(l.dir.path, func(name string) {
-		if validID(name) && l.left(name) {
-			left.add(name)
+// portion is how many IDs are read at a time of what was left of a list.
+const portion = 200_000
+
+// left yields the messages of a folder that were listed and not taken off. When
+// they are many the folder is looked through several times, so that memory does not
+// grow with it.
+func (s *Spool) left(l *folderList) iter.Seq2[*idList, error] {
+	return func(yield func(*idList, error) bool) {
+		passes := uint64(l.count()/portion + 1)
+		for pass := range passes {
+			left := new(idList)
+			err := s.FS.List(l.dir.path, func(name string) {
+				if validID(name) && l.hash(name)%passes == pass && l.left(name) {
+					left.add(name)
+				}
+			})
+			if !yield(left, err) {
+				return
+			}
 		}
-	})
-	return left, err
+	}
+}
+
+// count returns how many IDs were not taken off.
+func (l *folderList) count() (n int) {
+	for i := range l.buckets {
+		n += len(l.buckets[i].hashes)
+		for _, word := range l.buckets[i].taken {
+			n -= bits.OnesCount64(word)
+		}
+	}
+	return n
 }
 
 // of returns the folder that may have an ID, nil for none.
