@@ -1,6 +1,7 @@
 package rewrite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,9 @@ import (
 // Cleanup rewrites the envelope of a message, and the addresses in its header,
 // before it goes to the queue, in the order of Postfix's cleanup(8): canonical
 // mapping and masquerading of sender and recipients first, then the copies of BCC,
-// then the expansion of recipients. It is a content filter. The zero value changes
-// nothing.
+// then the expansion of recipients. It is a content filter. The zero value takes a
+// few fields out of the header, see Drop, and otherwise changes nothing: every other
+// byte of the message stays.
 //
 // A recipient that was replaced keeps what the client said in Original and, for
 // DSNs, in ORCPT; its NOTIFY goes to all that replace it (RFC 3461, section
@@ -33,27 +35,43 @@ type Cleanup struct {
 	// local_header_rewrite_clients: from this machine, or from a client that
 	// logged in. Other people's headers stay as they are, signatures included.
 	Header func(env *mtakit.Envelope) bool
+	// Drop has the names of fields that are taken out of the header, whoever wrote
+	// them. nil means those of Postfix's message_drop_headers: Bcc, Content-Length,
+	// Resent-Bcc and Return-Path; an empty list means none.
+	Drop []string
+	// Missing adds the fields that a message of our own lacks. nil adds none.
+	Missing *Missing
+	// Undisclosed is the value of a To field for messages without any recipient in
+	// their header (undisclosed_recipients_header), "undisclosed-recipients:;". ""
+	// adds none.
+	Undisclosed string
+	// Hops is how many Received fields a message may have (hopcount_limit). 0 means 50.
+	Hops int
 	// MaxRecipients is the most recipients that a message may have in the end.
 	// 0 means 50,000.
 	MaxRecipients int
 }
 
 // Filter rewrites env and the header of m. Expansion without an end or a bound
-// is refused with 451 4.6.0; an error is a table's, or that of a value in it
-// (ErrSyntax, ErrDisabled), and temporary. Then env and m are unchanged.
+// is refused with 451 4.6.0, a message that has been through too many servers with
+// 554 5.4.0, one without recipients with 550 5.1.0; an error is a table's, or that of
+// a value in it (ErrSyntax, ErrDisabled), and temporary. Then env and m are unchanged.
 func (c *Cleanup) Filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (mtakit.Verdict, error) {
+	if m != nil && m.Header != nil && m.Header.Count("Received") > orDefault(c.Hops, 50) {
+		return refused(554, smtp.EnhancedCode{5, 4, 0}, "too many hops", ""), nil
+	}
 	sender, recipients, err := c.envelope(ctx, env)
 	var header *mtakit.Header
 	if err == nil {
 		header, err = c.header(ctx, env, m)
 	}
-	if errors.Is(err, ErrExpansion) {
-		return mtakit.Verdict{Action: mtakit.Reject, Reason: err.Error(), Reply: &smtp.SMTPError{
-			Code: 451, EnhancedCode: smtp.EnhancedCode{4, 6, 0}, Message: "Alias expansion error",
-		}}, nil
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrExpansion):
+		return refused(451, smtp.EnhancedCode{4, 6, 0}, "Alias expansion error", err.Error()), nil
+	case err != nil:
 		return mtakit.Verdict{}, fmt.Errorf("cleanup: %w", err)
+	case len(recipients) == 0:
+		return refused(550, smtp.EnhancedCode{5, 1, 0}, "no recipients specified", ""), nil
 	}
 	env.Sender, env.Recipients = sender, recipients
 	if header != nil {
@@ -158,17 +176,81 @@ func reportKey(r *mtakit.Recipient) string {
 	return key
 }
 
-// header returns the rewritten header, or nil when nothing of it changes.
+func refused(code int, status smtp.EnhancedCode, text, reason string) mtakit.Verdict {
+	return mtakit.Verdict{Action: mtakit.Reject, Reason: reason, Reply: &smtp.SMTPError{Code: code, EnhancedCode: status, Message: text}}
+}
+
+// dropHeaders is Postfix's message_drop_headers.
+var dropHeaders = []string{"Bcc", "Content-Length", "Resent-Bcc", "Return-Path"}
+
+// header returns the new header, or nil when nothing of it changes.
 func (c *Cleanup) header(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (*mtakit.Header, error) {
+	if m == nil || m.Header == nil {
+		return nil, nil
+	}
 	own := c.Header
 	if own == nil {
 		own = ownMail
 	}
-	mapper := c.mapper()
-	if len(mapper) == 0 || m == nil || m.Header == nil || !own(env) {
-		return nil, nil
+	h := c.dropped(m.Header)
+	if own(env) {
+		if mapper := c.mapper(); len(mapper) > 0 {
+			rewritten, err := RewriteHeader(ctx, h, mapper)
+			if err != nil {
+				return nil, err
+			}
+			h = cmp.Or(rewritten, h)
+		}
+		if c.Missing != nil {
+			next := &mtakit.Message{Header: h.Clone(), Body: m.Body}
+			if _, err := c.Missing.Filter(ctx, env, next); err != nil {
+				return nil, err
+			}
+			h = next.Header
+		}
 	}
-	return RewriteHeader(ctx, m.Header, mapper)
+	return c.disclosed(h)
+}
+
+// dropped returns the header without the fields of Drop. It is the same one when
+// it has none of them.
+func (c *Cleanup) dropped(h *mtakit.Header) *mtakit.Header {
+	drop := c.Drop
+	if drop == nil {
+		drop = dropHeaders
+	}
+	is := func(f mtakit.Field) bool { return slices.ContainsFunc(drop, f.Is) }
+	var kept []mtakit.Field
+	for _, f := range h.All() {
+		if !is(f) {
+			kept = append(kept, f)
+		}
+	}
+	if len(kept) == h.Len() {
+		return h
+	}
+	next := h.Clone()
+	next.SetFields(kept)
+	return next
+}
+
+// disclosed adds a To field where that is wanted.
+func (c *Cleanup) disclosed(h *mtakit.Header) (*mtakit.Header, error) {
+	for _, f := range h.All() {
+		if c.Undisclosed == "" || fieldClass(f) == HeaderRecipient {
+			return h, nil
+		}
+	}
+	if c.Undisclosed == "" {
+		return h, nil
+	}
+	to, err := mtakit.NewField("To", c.Undisclosed)
+	if err != nil {
+		return nil, err
+	}
+	next := h.Clone()
+	next.Insert(next.Len(), to)
+	return next, nil
 }
 
 // ownMail reports whether a message was made here or by a client that logged in.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/assert"
@@ -149,7 +150,7 @@ func TestCleanupHeader(t *testing.T) {
 	}
 	for _, tt := range tests {
 		m := mtakit.NewMessage([]byte("X-A:  kept  \n" + tt.in + "X-B: kept\r\n\r\nbody"))
-		_, err := c.Filter(t.Context(), &mtakit.Envelope{}, m)
+		_, err := c.Filter(t.Context(), &mtakit.Envelope{Recipients: []mtakit.Recipient{rcpt("x@example.org")}}, m)
 		require.NoError(t, err)
 		assert.Equal(t, "X-A:  kept  \n"+tt.want+"X-B: kept\r\n\r\n", string(m.Header.Bytes()), "%q", tt.in)
 	}
@@ -160,7 +161,7 @@ func TestCleanupHeaderOfWhom(t *testing.T) {
 	canonical := &rewrite.Canonical{Both: table{"a@b": "c@d"}}
 	mail := func(c *rewrite.Cleanup, client mtakit.Client) string {
 		m := mtakit.NewMessage([]byte("From: a@b\r\n\r\n"))
-		_, err := c.Filter(t.Context(), &mtakit.Envelope{Client: client}, m)
+		_, err := c.Filter(t.Context(), &mtakit.Envelope{Client: client, Recipients: []mtakit.Recipient{rcpt("x@example.org")}}, m)
 		require.NoError(t, err)
 		from, _ := m.Header.Get("From")
 		return from
@@ -222,6 +223,73 @@ func FuzzHeader(f *testing.F) {
 		}
 		if got.Len() != 1 || strings.Count(string(got.Bytes()), "\n") > strings.Count(string(h.Bytes()), "\n") {
 			t.Fatalf("%q becomes %q", value, got.Bytes())
+		}
+	})
+}
+
+func TestCleanupFields(t *testing.T) {
+	t.Parallel()
+	raw := "Received: one\r\nBCC: secret@example.org\r\nSubject:  x \r\nReturn-Path: <a@b>\r\nresent-bcc: y\r\nContent-Length: 5\r\nX-Bcc: kept\r\n\r\nbody"
+	ours := &mtakit.Envelope{Sender: "a@example.org", Recipients: []mtakit.Recipient{rcpt("b@example.org")}, Arrival: time.Date(2026, 11, 27, 10, 0, 0, 0, time.UTC)}
+	theirs := ours.Clone()
+	theirs.Client.Addr = netip.MustParseAddrPort("192.0.2.1:25")
+	after := func(c *rewrite.Cleanup, env *mtakit.Envelope, raw string) string {
+		m := mtakit.NewMessage([]byte(raw))
+		v, err := c.Filter(t.Context(), env.Clone(), m)
+		require.NoError(t, err)
+		require.Nil(t, v.Reply)
+		return string(m.Header.Bytes())
+	}
+	kept := "Received: one\r\nSubject:  x \r\nX-Bcc: kept\r\n\r\n"
+	assert.Equal(t, kept, after(&rewrite.Cleanup{}, ours, raw))
+	assert.Equal(t, strings.TrimSuffix(raw, "body"), after(&rewrite.Cleanup{Drop: []string{}}, ours, raw))
+	assert.Equal(t, "Received: one\r\n\r\n", after(&rewrite.Cleanup{Drop: []string{"subject"}}, ours, "Received: one\r\nSubject: x\r\n\r\n"))
+
+	to := &rewrite.Cleanup{Undisclosed: "undisclosed-recipients:;"}
+	assert.Equal(t, strings.TrimSuffix(kept, "\r\n")+"To: undisclosed-recipients:;\r\n\r\n", after(to, theirs, raw))
+	assert.Equal(t, "CC: x\r\n\r\n", after(to, theirs, "CC: x\r\n\r\n"))
+
+	missing := &rewrite.Cleanup{Missing: &rewrite.Missing{Hostname: "mx.example.org"}}
+	got := after(missing, ours, "From: x@y\r\n\r\n")
+	assert.Contains(t, got, "Date: Fri, 27 Nov 2026 10:00:00 +0000 (UTC)\r\n")
+	assert.Contains(t, got, "@mx.example.org>\r\n")
+	assert.Equal(t, 1, strings.Count(got, "From:"))
+	assert.Equal(t, "From: x@y\r\n\r\n", after(missing, theirs, "From: x@y\r\n\r\n"), "other people's mail stays as it is")
+
+	for n, refused := range map[int]bool{50: false, 51: true} {
+		v, err := (&rewrite.Cleanup{}).Filter(t.Context(), ours.Clone(), mtakit.NewMessage([]byte(strings.Repeat("Received: x\r\n", n)+"\r\n")))
+		require.NoError(t, err)
+		require.Equal(t, refused, v.Reply != nil)
+		if refused {
+			assert.Equal(t, "554 5.4.0 too many hops", fmt.Sprintf("%d %d.%d.%d %s", v.Reply.Code, v.Reply.EnhancedCode[0], v.Reply.EnhancedCode[1], v.Reply.EnhancedCode[2], v.Reply.Message))
+		}
+	}
+	v, err := (&rewrite.Cleanup{}).Filter(t.Context(), &mtakit.Envelope{}, mtakit.NewMessage([]byte(raw)))
+	require.NoError(t, err)
+	assert.Equal(t, 550, v.Reply.Code)
+}
+
+// FuzzCleanup has any message go through: what is not meant stays, byte for byte.
+func FuzzCleanup(f *testing.F) {
+	f.Add("From: a\r\nBcc: b\r\n\tc\r\nTo: <x@y>\r\n\r\nbody")
+	f.Add("Subject: \xff\n (\nTo: \"a\r\n\r\n")
+	f.Fuzz(func(t *testing.T, raw string) {
+		c := &rewrite.Cleanup{Canonical: &rewrite.Canonical{Both: table{"x@y": "z@y"}}, Hops: 1000}
+		m, before := mtakit.NewMessage([]byte(raw)), mtakit.NewMessage([]byte(raw))
+		_, err := c.Filter(t.Context(), &mtakit.Envelope{Sender: "a@b", Recipients: []mtakit.Recipient{rcpt("x@y")}}, m)
+		require.NoError(t, err)
+		var want []string
+		for _, f := range before.Header.All() {
+			if f.Is("Bcc") || f.Is("Resent-Bcc") || f.Is("Return-Path") || f.Is("Content-Length") {
+				continue
+			}
+			want = append(want, string(f.Raw()))
+		}
+		require.Equal(t, len(want), m.Header.Len())
+		for i, f := range m.Header.All() {
+			if !strings.Contains(want[i], "x@y") {
+				require.Equal(t, want[i], string(f.Raw()))
+			}
 		}
 	})
 }
