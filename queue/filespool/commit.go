@@ -127,7 +127,7 @@ func (s *Spool) waitForRoom() error {
 	x := &s.index
 	for {
 		x.mu.RLock()
-		full := x.size > 2*s.Journal && len(x.segments) > 1
+		full := x.full(s.Journal)
 		x.mu.RUnlock()
 		if !full || s.inline {
 			return nil
@@ -155,9 +155,14 @@ func (s *Spool) waitForCleaner() {
 	c.mu.Lock()
 	running := c.running
 	c.mu.Unlock()
-	if running && x.size > 2*s.Journal {
+	if running && x.full(s.Journal) {
 		x.changed.Wait()
 	}
+}
+
+// full tells whether the journal is twice as large as it should be. Under mu.
+func (x *index) full(size int64) bool {
+	return len(x.segments) > 1 && (x.size > 2*size || len(x.tracked) > 2*mostTracked)
 }
 
 // counted notes how many recipients a message has.
