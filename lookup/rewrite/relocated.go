@@ -19,6 +19,10 @@ type Relocated struct {
 	// are accepted, whatever Table says of them, since the mail goes elsewhere.
 	// nil means none.
 	Aliased Table
+	// NoPrefix takes the table's value for the whole text, with its status before it:
+	// "5.2.1 Gone" (relocated_prefix_enable = no). false puts "5.1.6 User has moved to"
+	// before it.
+	NoPrefix bool
 }
 
 // Reply returns 550 5.1.6 "User has moved to ..." for an address that has moved,
@@ -30,6 +34,9 @@ func (r *Relocated) Reply(ctx context.Context, address string) (*smtp.SMTPError,
 	}
 	if _, aliased, err := r.find(ctx, r.Aliased, address); aliased || err != nil {
 		return nil, wrap("relocated", err)
+	}
+	if r.NoPrefix {
+		return refusal("error", m.value), nil
 	}
 	return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 6}, Message: "User has moved to " + clean(m.value)}, nil
 }

@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"context"
+	"strings"
 
 	"github.com/emersion/go-smtp"
 
@@ -14,27 +15,51 @@ import (
 // force for what waits in the queue. The zero value sends everything to the
 // mail exchangers of its domain.
 //
-// There are two classes: domains of Domains are ours and have mailboxes, all
-// others are remote.
+// The first class that has the domain counts: Aliased (virtual_alias_domains),
+// Domains (mydestination and virtual_mailbox_domains), Relayed (relay_domains). All
+// other domains are remote. Users who are unknown in the first three are refused,
+// 550 5.1.1: one may go after mail for him was accepted.
 type Router struct {
+	// Aliased has the domains all of whose addresses Virtual replaces. Who is left in
+	// one is unknown. nil means none.
+	Aliased Table
 	// Domains has our own domains, by name. nil means none.
 	Domains Table
-	// Mailboxes has the addresses that have a mailbox, user@domain or @domain.
-	// Others in our domains are refused, 550 5.1.1: a mailbox may go after its
-	// mail was accepted. nil means that every user of our domains has one.
-	Mailboxes  Table
-	Keys                  // for Mailboxes
-	Transport  *Transport // nil means that nothing overrides the class
-	Relocated  *Relocated // nil means that nobody has moved
-	RelayHost  string     // next hop of remote mail: "example.net", "[192.0.2.1]:2525" (no MX); "" means the recipient's domain
-	LocalName  string     // transport of our own domains; "" means "local"
-	RemoteName string     // transport of other domains; "" means "smtp"
+	// Mailboxes has the addresses that have a mailbox, user@domain or @domain. nil means
+	// that every user of our domains has one.
+	Mailboxes Table
+	// Unknown is what is said of a user of ours without a mailbox. "" means "User
+	// unknown in virtual mailbox table".
+	Unknown string
+	// Relayed has the domains that we are a mail exchanger of. nil means none.
+	Relayed Table
+	// RelayRecipients has the addresses in Relayed that there are, user@domain or
+	// @domain. nil means that all are.
+	RelayRecipients Table
+	Keys                       // for Mailboxes and RelayRecipients
+	Transport       *Transport // nil means that nothing overrides the class
+	Relocated       *Relocated // nil means that nobody has moved
+	RelayHost       string     // next hop of mail in Relayed and of remote mail: "example.net", "[192.0.2.1]:2525" (no MX); "" means the recipient's domain
+	LocalName       string     // transport of our own domains; "" means "local"
+	RelayName       string     // transport of Relayed; "" means RemoteName
+	RemoteName      string     // transport of other domains; "" means "smtp"
+	// SenderRelayHost has other next hops than RelayHost for mail of some senders, by
+	// user@domain, @domain, or "<>" for the null sender
+	// (sender_dependent_relayhost_maps); DUNNO means RelayHost. nil means none.
+	SenderRelayHost Table
+	// SenderTransport has "transport:nexthop" for remote mail of some senders, likewise
+	// (sender_dependent_default_transport_maps). nil means none.
+	SenderTransport Table
 }
 
 // Route returns the route of a recipient. The error is a table's; the recipient
 // is to be deferred.
-func (r *Router) Route(ctx context.Context, _ *mtakit.Envelope, rcpt *mtakit.Recipient) (mtakit.Route, error) {
-	route, err := r.resolve(ctx, rcpt.Address)
+func (r *Router) Route(ctx context.Context, env *mtakit.Envelope, rcpt *mtakit.Recipient) (mtakit.Route, error) {
+	sender := ""
+	if env != nil {
+		sender = env.Sender
+	}
+	route, class, err := r.resolve(ctx, sender, rcpt.Address)
 	if err != nil {
 		return mtakit.Route{}, err
 	}
@@ -47,65 +72,139 @@ func (r *Router) Route(ctx context.Context, _ *mtakit.Envelope, rcpt *mtakit.Rec
 			return mtakit.Route{Transport: "error", Reply: reply}, nil
 		}
 	}
-	if route.Transport == r.localName() && route.Reply == nil {
-		if route.Reply, err = r.mailbox(ctx, rcpt.Address); err != nil {
+	if route.Reply == nil && route.Transport == class.transport {
+		if route.Reply, err = r.unknown(ctx, class, rcpt.Address); err != nil {
 			return mtakit.Route{}, err
 		}
 	}
 	return route, nil
 }
 
+// addressClass is what a domain is to us.
+type addressClass struct {
+	transport string
+	users     Table  // who there is; nil means everybody
+	unknown   string // what is said of others; "" means that all are known
+	goesOn    bool   // to another server
+}
+
 // resolve returns the route of an address whether or not it exists.
-func (r *Router) resolve(ctx context.Context, address string) (mtakit.Route, error) {
+func (r *Router) resolve(ctx context.Context, sender, address string) (mtakit.Route, addressClass, error) {
 	_, domain := Split(address)
 	if domain == "" {
 		return mtakit.Route{Transport: "error", Reply: &smtp.SMTPError{
 			Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 3}, Message: "Bad recipient address syntax",
-		}}, nil
+		}}, addressClass{}, nil
 	}
-	route, err := r.class(ctx, ASCIIDomain(domain))
+	route, class, err := r.class(ctx, sender, ASCIIDomain(domain))
 	if err != nil || r.Transport == nil {
-		return route, err
+		return route, class, err
 	}
 	_, err = r.Transport.Apply(ctx, address, &route)
-	return route, err
+	return route, class, err
 }
 
-func (r *Router) localName() string {
-	if r.LocalName == "" {
-		return "local"
+func orText(text, other string) string {
+	if text == "" {
+		return other
 	}
-	return r.LocalName
+	return text
 }
 
-// class returns the route that a domain has by itself.
-func (r *Router) class(ctx context.Context, domain string) (mtakit.Route, error) {
-	ours, err := hasDomain(ctx, r.Domains, domain)
+// class returns the class of a domain, and the route that it has by itself.
+func (r *Router) class(ctx context.Context, sender, domain string) (mtakit.Route, addressClass, error) {
+	remote := orText(r.RemoteName, "smtp")
+	for _, c := range [...]struct {
+		domains Table
+		addressClass
+	}{
+		{r.Aliased, addressClass{"error", nobody, "User unknown in virtual alias table", false}},
+		{r.Domains, addressClass{orText(r.LocalName, "local"), r.Mailboxes, orText(r.Unknown, "User unknown in virtual mailbox table"), false}},
+		{r.Relayed, addressClass{orText(r.RelayName, remote), r.RelayRecipients, "User unknown in relay recipient table", true}},
+	} {
+		ours, err := hasDomain(ctx, c.domains, domain)
+		if err != nil {
+			return mtakit.Route{}, addressClass{}, wrap("domains", err)
+		}
+		if !ours {
+			continue
+		}
+		route := mtakit.Route{Transport: c.transport, NextHop: domain, Key: domain}
+		if c.goesOn {
+			err = r.relayHost(ctx, sender, &route)
+		}
+		return route, c.addressClass, err
+	}
+	route := mtakit.Route{Transport: remote, NextHop: domain, Key: domain}
+	err := r.relayHost(ctx, sender, &route)
+	if err == nil {
+		err = r.senderTransport(ctx, sender, &route)
+	}
+	return route, addressClass{}, err
+}
+
+// nobody is the table of the users of a domain that has none.
+var nobody = TableFunc(func(context.Context, string) (string, bool, error) { return "", false, nil })
+
+// relayHost sets the next hop of mail that goes on.
+func (r *Router) relayHost(ctx context.Context, sender string, route *mtakit.Route) error {
+	host, ok, err := ofSender(ctx, r.SenderRelayHost, sender)
 	if err != nil {
-		return mtakit.Route{}, wrap("domains", err)
+		return wrap("sender's relay host", err)
 	}
-	if ours {
-		return mtakit.Route{Transport: r.localName(), NextHop: domain, Key: domain}, nil
+	if !ok {
+		host = r.RelayHost
 	}
-	route := mtakit.Route{Transport: r.RemoteName, NextHop: r.RelayHost}
-	if route.Transport == "" {
-		route.Transport = "smtp"
+	if host != "" {
+		route.NextHop, route.Key = host, lower(host)
 	}
-	if route.NextHop == "" {
-		route.NextHop = domain
-	}
-	route.Key = lower(route.NextHop)
-	return route, nil
+	return nil
 }
 
-// mailbox returns the refusal of an address of ours without a mailbox.
-func (r *Router) mailbox(ctx context.Context, address string) (*smtp.SMTPError, error) {
-	if r.Mailboxes == nil {
+// senderTransport sets what the table says for a sender.
+func (r *Router) senderTransport(ctx context.Context, sender string, route *mtakit.Route) error {
+	value, ok, err := ofSender(ctx, r.SenderTransport, sender)
+	if !ok || err != nil {
+		return wrap("sender's transport", err)
+	}
+	transport, nexthop := ParseTransport(value)
+	if transport == "error" || transport == "retry" {
+		*route = mtakit.Route{Transport: transport, Reply: refusal(transport, nexthop)}
+		return nil
+	}
+	if transport != "" {
+		route.Transport = transport
+	}
+	if nexthop != "" {
+		route.NextHop, route.Key = nexthop, lower(nexthop)
+	}
+	return nil
+}
+
+// ofSender looks a sender up. DUNNO is no entry.
+func ofSender(ctx context.Context, t Table, sender string) (string, bool, error) {
+	if t == nil {
+		return "", false, nil
+	}
+	if sender == "" {
+		sender = "<>"
+	}
+	k := Keys{}
+	m, ok, err := k.find(ctx, t, sender)
+	if err != nil || !ok || strings.EqualFold(strings.TrimSpace(m.value), "DUNNO") {
+		return "", false, err
+	}
+	return strings.TrimSpace(m.value), true, nil
+}
+
+// unknown returns the refusal of an address that there is not.
+func (r *Router) unknown(ctx context.Context, class addressClass, address string) (*smtp.SMTPError, error) {
+	if class.users == nil || class.unknown == "" {
 		return nil, nil
 	}
-	_, ok, err := r.find(ctx, r.Mailboxes, address)
+	_, ok, err := r.find(ctx, class.users, address)
 	if ok || err != nil {
-		return nil, wrap("mailboxes", err)
+		return nil, wrap("recipients", err)
 	}
-	return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "User unknown in virtual mailbox table"}, nil
+	return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: class.unknown}, nil
 }
