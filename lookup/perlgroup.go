@@ -1,0 +1,239 @@
+package lookup
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// looks are the groups that only look, and those that do not go back.
+var looks = [...]string{"(?=", "(?!", "(?<=", "(?<!", "(?>"}
+
+func (p *perl) group(depth int) (item, error) {
+	for _, open := range looks {
+		if p.take(open) {
+			return p.look(open, depth)
+		}
+	}
+	if name, ok := groupName(p.in); ok {
+		p.in = p.in[strings.IndexAny(p.in, "<'")+1+len(name)+1:]
+		return p.capture(depth)
+	}
+	switch {
+	case strings.HasPrefix(p.in, "(*"):
+		return item{}, errors.New("verbs such as (*UTF8) are not known")
+	case strings.HasPrefix(p.in, "(?P="):
+		return p.namedReference()
+	case strings.HasPrefix(p.in, "(?("):
+		return p.condition(depth)
+	case p.take("(?|"):
+		return p.branchReset(depth)
+	case strings.HasPrefix(p.in, "(?"):
+		return p.options(depth)
+	}
+	p.in = p.in[1:]
+	return p.capture(depth)
+}
+
+// capture reads the inside of a group that is numbered.
+func (p *perl) capture(depth int) (item, error) {
+	p.groups++
+	p.both("(" + p.caseFlag())
+	widths, err := p.closeGroup(depth)
+	if err != nil {
+		return item{}, err
+	}
+	return item{width: one(widths), repeats: true}, nil
+}
+
+// branchReset reads (?|...), whose branches number their groups alike. Without
+// groups that is a group like others.
+func (p *perl) branchReset(depth int) (item, error) {
+	before := p.groups
+	p.both("(?:" + p.caseFlag())
+	widths, err := p.closeGroup(depth)
+	if err == nil && p.groups != before {
+		err = errors.New("(?| with groups in it is not known")
+	}
+	if err != nil {
+		return item{}, err
+	}
+	return item{width: one(widths), repeats: true}, nil
+}
+
+func (p *perl) closeGroup(depth int) (widths []int, err error) {
+	if widths, err = p.alternatives(depth + 1); err != nil {
+		return nil, err
+	}
+	if !p.take(")") {
+		return nil, errors.New("unmatched parenthesis")
+	}
+	p.both(")")
+	return widths, nil
+}
+
+// look reads a group that package regexp does not have. It is told nothing of what
+// is only looked at, and of a group that does not go back that it does.
+func (p *perl) look(open string, depth int) (item, error) {
+	p.backtracks = true
+	kept := len(p.linear)
+	p.write("(?:"+p.caseFlag(), open+p.caseFlag())
+	widths, err := p.closeGroup(depth)
+	if err != nil {
+		return item{}, err
+	}
+	if open == "(?>" {
+		return item{width: one(widths), repeats: true}, nil
+	}
+	if strings.HasPrefix(open, "(?<") && slices.Contains(widths, variable) {
+		return item{}, errors.New("a look behind must have a fixed length")
+	}
+	p.linear = append(p.linear[:kept], "(?:)"...)
+	return item{repeats: true}, nil
+}
+
+// condition reads (?(1)yes|no), (?(<name>)yes|no) and (?(?=look)yes|no).
+func (p *perl) condition(depth int) (item, error) {
+	p.backtracks = true
+	p.in = p.in[2:]
+	kept := len(p.linear)
+	if slices.ContainsFunc(looks[:4], func(open string) bool { return strings.HasPrefix(p.in, open) }) {
+		p.back = append(p.back, "(?"...)
+		if _, err := p.group(depth + 1); err != nil {
+			return item{}, err
+		}
+	} else {
+		name, rest, ok := strings.Cut(p.in[1:], ")")
+		n, err := p.groupNumber(strings.Trim(name, "<>'"))
+		if !ok || err != nil {
+			return item{}, errors.Join(errors.New("bad condition"), err)
+		}
+		p.in = rest
+		p.back = append(p.back, fmt.Sprintf("(?(%d)", n)...)
+	}
+	p.linear = append(p.linear[:kept], "(?:|"...)
+	p.both("(?:)")
+	widths, err := p.closeGroup(depth)
+	if err == nil && len(widths) > 2 {
+		err = errors.New("a condition has two branches at most")
+	}
+	if err != nil {
+		return item{}, err
+	}
+	return item{width: one(append(widths, 0)[:2]), repeats: true}, nil
+}
+
+// options reads (?i), (?i:...), (?:...) and so on.
+func (p *perl) options(depth int) (item, error) {
+	letters, end := p.in[2:], strings.IndexAny(p.in[2:], ":)")
+	if end < 0 {
+		return item{}, errors.New("unmatched parenthesis")
+	}
+	colon := letters[end] == ':'
+	letters = letters[:end]
+	before := p.perlOptions
+	if err := p.setOptions(letters); err != nil {
+		return item{}, err
+	}
+	p.in = p.in[2+end+1:]
+	if !colon {
+		p.both(p.caseFlag())
+		return item{}, nil
+	}
+	p.both("(?:" + p.caseFlag())
+	widths, err := p.closeGroup(depth)
+	p.perlOptions = before
+	if err != nil {
+		return item{}, err
+	}
+	return item{width: one(widths), repeats: true}, nil
+}
+
+// setOptions heeds the letters of (?i-m), "i-m".
+func (p *perl) setOptions(letters string) error {
+	on := true
+	for i := range len(letters) {
+		switch letters[i] {
+		case '-':
+			on = false
+		case '^':
+			p.caseless, p.multiline, p.dotAll, p.extended = false, false, false, false
+		case 'i':
+			p.caseless = on
+		case 'm':
+			p.multiline = on
+		case 's':
+			p.dotAll = on
+		case 'x':
+			p.extended = on
+		case 'U':
+			p.ungreedy = on
+		default:
+			return fmt.Errorf("(?%s is not known", letters)
+		}
+	}
+	return nil
+}
+
+// namedReference reads (?P=name).
+func (p *perl) namedReference() (item, error) {
+	name, rest, ok := strings.Cut(p.in[len("(?P="):], ")")
+	if !ok {
+		return item{}, errors.New("unmatched parenthesis")
+	}
+	p.in = rest
+	return p.reference(name)
+}
+
+// reference writes a reference to what a group matched.
+func (p *perl) reference(to string) (item, error) {
+	n, err := p.groupNumber(to)
+	if err != nil {
+		return item{}, err
+	}
+	p.backtracks = true
+	p.write(`(?s:.*)`, fmt.Sprintf(`(?:\%d)`, n))
+	return item{width: variable, repeats: true}, nil
+}
+
+// groupNumber returns the number of a group by its number, "-1", "+1" or its name.
+func (p *perl) groupNumber(to string) (int, error) {
+	n, err := strconv.Atoi(to)
+	switch {
+	case err != nil:
+		n = p.names[to]
+	case n < 0:
+		n += p.groups + 1
+	case strings.HasPrefix(to, "+"):
+		n += p.groups
+	}
+	if n < 1 || n > p.total {
+		return 0, fmt.Errorf("there is no group %s", quoteShort(to))
+	}
+	return n, nil
+}
+
+// groupName returns the name of a named group that s starts with.
+func groupName(s string) (name string, ok bool) {
+	for _, form := range [][2]string{{"(?P<", ">"}, {"(?<", ">"}, {"(?'", "'"}} {
+		rest, found := strings.CutPrefix(s, form[0])
+		if !found || strings.HasPrefix(rest, "=") || strings.HasPrefix(rest, "!") {
+			continue
+		}
+		if name, _, ok = strings.Cut(rest, form[1]); ok && isName(name) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func isName(s string) bool {
+	for i := range len(s) {
+		if !isAlnum(s[i]) && s[i] != '_' || i == 0 && isDigit(s[i]) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 32
+}
