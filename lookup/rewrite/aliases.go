@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// ErrDisabled is wrapped when an alias leads to a |command, a /file or an
-// :include:, none of which is enabled.
+// ErrDisabled is wrapped when an alias leads to a |command or a /file, which are
+// never enabled, or to an :include: while Includes is nil.
 var ErrDisabled = errors.New("not enabled")
 
 // Aliases replaces users of our own domains by any number of addresses, as
@@ -24,14 +24,18 @@ type Aliases struct {
 	// Extensions are not put to the results, as in Postfix. "" means that there
 	// are no extensions.
 	Delimiter string
-	Limit     int // most results for one address; 0 means 1000
-	Depth     int // most replacements on the way to one result; 0 means 1000
+	// Includes opens the files that :include: names: lists of addresses, on as many
+	// lines as you like, with comments, and of further files. nil means that includes are
+	// not enabled.
+	Includes Includes
+	Limit    int // most results for one address; 0 means 1000
+	Depth    int // most replacements on the way to one result; 0 means 1000
 }
 
 // Expand returns the addresses that the recipient is replaced by, each once; the
 // recipient itself when nothing replaces it, or when it is one of its own
 // results. ErrExpansion is wrapped for what is too much, too deep, or never
-// ends; ErrDisabled for commands, files and includes.
+// ends; ErrDisabled for commands and files, and for includes without Includes.
 func (a *Aliases) Expand(ctx context.Context, address string) ([]string, error) {
 	x := Expander{Aliases: a, Limit: a.Limit, Depth: a.Depth}
 	return x.Expand(ctx, address)
@@ -43,7 +47,7 @@ func (a *Aliases) next(ctx context.Context, address string) ([]string, bool, err
 	if !ok || err != nil {
 		return nil, false, wrap("aliases", err)
 	}
-	items, err := enabledItems(value)
+	items, err := a.destinations(value)
 	if err != nil {
 		return nil, false, fmt.Errorf("aliases: value of %q: %w", address, err)
 	}
@@ -79,23 +83,4 @@ func (a *Aliases) find(ctx context.Context, address string) (string, bool, error
 		return "", false, nil
 	}
 	return s.bare(s.parts, user)
-}
-
-// enabledItems reads a value of which all items are enabled.
-func enabledItems(value string) ([]Item, error) {
-	items, err := ParseList(value)
-	if err == nil {
-		err = enabled(items)
-	}
-	return items, err
-}
-
-// enabled reports the first item that is not an address.
-func enabled(items []Item) error {
-	for _, item := range items {
-		if item.Kind != ToAddress {
-			return fmt.Errorf("%s %w: %.100q", item.Kind, ErrDisabled, item.Text)
-		}
-	}
-	return nil
 }

@@ -40,7 +40,7 @@ func (a *Aliases) Check(file string, r io.Reader) []error {
 		}
 		items, err := ParseList(value)
 		if err == nil {
-			err = enabled(items)
+			err = a.enabled(items)
 		}
 		if err == nil && len(items) == 0 {
 			err = fmt.Errorf("%w: no addresses", ErrSyntax)

@@ -50,6 +50,6 @@
 //
 // # Caveats
 //
-// "|command", "/file" and ":include:" are understood in aliases(5) and refused.
-// owner- aliases are not here.
+// "|command" and "/file" are understood in aliases(5) and refused; ":include:" is
+// heeded when Aliases.Includes opens files. owner- aliases are not here.
 package rewrite

@@ -46,7 +46,7 @@ func (x *Expander) entry(ctx context.Context, address string) (string, bool, err
 	}
 	value, ok, err := x.Aliases.find(ctx, address)
 	if ok {
-		_, err = enabledItems(value)
+		_, err = x.Aliases.destinations(value)
 	}
 	return value, ok, wrap("aliases", err)
 }

@@ -1,0 +1,163 @@
+package rewrite
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Includes opens the files that :include: in aliases(5) names. It may be called from
+// any number of goroutines.
+type Includes interface {
+	// Open opens a file by its absolute name. An error is temporary for the alias, also
+	// when there is no such file: whoever keeps the list may be writing it.
+	Open(name string) (io.ReadCloser, error)
+}
+
+// ErrInclude is wrapped when a file may not be included.
+var ErrInclude = errors.New("file may not be included")
+
+// IncludeDirs are the directories in or below which files may be included: regular
+// ones, to which not everybody may write. Where a symbolic link leads counts.
+type IncludeDirs []string
+
+// Open opens a file in one of the directories. The error wraps ErrInclude when it is
+// in none, or is not to be trusted.
+func (dirs IncludeDirs) Open(name string) (io.ReadCloser, error) {
+	real, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return nil, err
+	}
+	if !filepath.IsAbs(name) || !dirs.have(real) {
+		return nil, fmt.Errorf("%w: %s is outside of the directories", ErrInclude, name)
+	}
+	info, err := os.Stat(real)
+	if err == nil {
+		err = trusted(name, info) // before it is opened: a FIFO would wait for its writer
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(real)
+	if err != nil {
+		return nil, err
+	}
+	if info, err = f.Stat(); err == nil {
+		err = trusted(name, info)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func trusted(name string, info fs.FileInfo) error {
+	switch {
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%w: %s is no regular file", ErrInclude, name)
+	case info.Mode().Perm()&0o002 != 0:
+		return fmt.Errorf("%w: everybody may write to %s", ErrInclude, name)
+	}
+	return nil
+}
+
+func (dirs IncludeDirs) have(name string) bool {
+	for _, dir := range dirs {
+		real, err := filepath.EvalSymlinks(dir)
+		if err != nil {
+			continue
+		}
+		if rel, err := filepath.Rel(real, name); err == nil && filepath.IsLocal(rel) {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	// maxInclude bounds an included file, in bytes.
+	maxInclude = 4 << 20
+	// maxIncludeDepth bounds files that include files.
+	maxIncludeDepth = 10
+)
+
+// destinations reads a value of a table, with the files that it includes. All that is
+// left are addresses.
+func (a *Aliases) destinations(value string) ([]Item, error) {
+	items, err := ParseList(value)
+	if err != nil {
+		return nil, err
+	}
+	return a.include(nil, items, 0)
+}
+
+// include appends items, and for an :include: what is in the file.
+func (a *Aliases) include(all, items []Item, depth int) ([]Item, error) {
+	for _, item := range items {
+		switch {
+		case len(all) >= stepsPerResult*orDefault(a.Limit, defaultLimit):
+			return nil, fmt.Errorf("%w: more than %d addresses for one", ErrExpansion, len(all))
+		case item.Kind == ToAddress:
+			all = append(all, item)
+			continue
+		case a.disabled(item):
+			return nil, fmt.Errorf("%s %w: %.100q", item.Kind, ErrDisabled, item.Text)
+		case depth == maxIncludeDepth:
+			return nil, fmt.Errorf("%w: %s is included more than %d files deep", ErrExpansion, item.Text, depth)
+		}
+		var err error
+		if all, err = a.includeFile(all, item.Text, depth+1); err != nil {
+			return nil, fmt.Errorf(":include:%s: %w", item.Text, err)
+		}
+	}
+	return all, nil
+}
+
+func (a *Aliases) includeFile(all []Item, name string, depth int) ([]Item, error) {
+	f, err := a.Includes.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	limited := &io.LimitedReader{R: f, N: maxInclude}
+	var bad error
+	err = logicalLines(limited, func(line int, text string) {
+		if bad != nil {
+			return
+		}
+		items, err := ParseList(text)
+		if err == nil {
+			all, err = a.include(all, items, depth)
+		}
+		if err != nil {
+			bad = fmt.Errorf("line %d: %w", line, err)
+		}
+	})
+	switch {
+	case bad != nil:
+		return nil, bad
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, err
+	case limited.N <= 0:
+		return nil, fmt.Errorf("%w: longer than %d bytes", ErrExpansion, maxInclude)
+	}
+	return all, nil
+}
+
+// disabled reports whether an item is none that mail may go to.
+func (a *Aliases) disabled(item Item) bool {
+	return item.Kind != ToAddress && (item.Kind != ToInclude || a.Includes == nil)
+}
+
+// enabled reports the first item that is disabled.
+func (a *Aliases) enabled(items []Item) error {
+	for _, item := range items {
+		if a.disabled(item) {
+			return fmt.Errorf("%s %w: %.100q", item.Kind, ErrDisabled, item.Text)
+		}
+	}
+	return nil
+}
