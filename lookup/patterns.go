@@ -270,18 +270,20 @@ func (t *patterns) blockHolds(v *visit, i int) (ok bool, err error) {
 	return ok, err
 }
 
-func (t *patterns) ruleHolds(v *visit, i int) (bool, error) {
+// ruleHolds reports whether a rule holds by itself. Of "!/a/!/b/" each mark negates
+// the pattern behind it, and both have to hold.
+func (t *patterns) ruleHolds(v *visit, i int) (ok bool, err error) {
 	r := &t.rules[i]
-	if t.filter.looked.has(uint32(i)) && !v.hits.has(uint32(i)) {
-		return r.negate, nil // it cannot match
+	if !t.filter.looked.has(uint32(i)) || v.hits.has(uint32(i)) { // else it cannot match
+		if ok, err = t.match(v, r.pattern.first); err != nil {
+			return false, err
+		}
 	}
-	e := &r.pattern
-	ok, err := t.match(v, e.first)
-	if ok && e.second != nil && err == nil {
-		ok, err = t.match(v, e.second)
-		ok = ok != e.not
+	if ok == r.negate || r.pattern.second == nil {
+		return ok != r.negate, nil
 	}
-	return ok != r.negate && err == nil, err
+	ok, err = t.match(v, r.pattern.second)
+	return ok != r.pattern.not && err == nil, err
 }
 
 // match tries one pattern. All that need backtracking have the time of one.

@@ -126,6 +126,8 @@ var postmapTables = []struct{ name, kind, text, keys string }{
 	{"if without endif", "regexp", "/x/ x\nif /a/\n/b/ b\n", "x|ab|b"},
 	{"bad if", "regexp", "if /a(/\n/b/ b\nendif\n/c/ c\n", "b|ab|c"},
 	{"double pattern", "regexp", "/a/!/b/ a not b\n/c/i!/d/i c not d\n/e/!!/f/ e and f\n", "a|ab|c|C|cd|cD|e|ef"},
+	{"both patterns negated", "regexp", "!/a/!/b/ neither\n", "a|b|ab|c"},
+	{"first pattern negated", "regexp", "!/a/!!/b/ b without a\n! /a/!/c/ neither\n", "a|b|ab|c|ac|d"},
 	{"no result", "regexp", "/a/\n/b/ b\n", "a|b"},
 	{"delimiters", "regexp", "|a/b| bar\n%c% percent\n/d\\/e/ slash\n/f\n/g/q flag\n/h/ h\n:i: colon\n", "a/b|c|d/e|f|g|h|i"},
 	{"longest", "regexp", "/^(a|ab|abc)/ <$1>\n/x(y+?)/ <$1>\n", "abcd|ab|xyyy"},

@@ -19,8 +19,8 @@ func (t *patterns) plain(key string) (value string, ok bool) {
 	v := t.visit(key)
 	for i := 0; i < len(t.rules); i++ {
 		r := &t.rules[i]
-		holds := t.matches(r.pattern.first, v) && (r.pattern.second == nil || t.matches(r.pattern.second, v) != r.pattern.not)
-		holds = holds != r.negate
+		holds := t.matches(r.pattern.first, v) != r.negate
+		holds = holds && (r.pattern.second == nil || t.matches(r.pattern.second, v) != r.pattern.not)
 		switch {
 		case r.block && !holds:
 			i = r.end - 1
@@ -81,7 +81,7 @@ func randomRules(r *rand.Rand, rules, keys int) (text string, all []string) {
 			b.WriteString("endif\n")
 			open--
 		case k == 2:
-			fmt.Fprintf(&b, "/%s/!/%s/ double %d\n", randomPattern(r, 1), randomPattern(r, 1), n)
+			fmt.Fprintf(&b, "%s/%s/!/%s/ double %d\n", not, randomPattern(r, 1), randomPattern(r, 1), n)
 		default:
 			fmt.Fprintf(&b, "%s/%s/%s rule %d\n", not, randomPattern(r, 2), flag, n)
 		}

@@ -6,7 +6,7 @@ import "strings"
 // head of a block.
 type rule[P any] struct {
 	pattern P
-	negate  bool // holds when the pattern does not match
+	negate  bool // holds when the (first) pattern does not match
 	block   bool // "if": there is no result, and the next rules up to end depend on it
 	end     int  // of a block: index of the first rule behind it
 	result  result
