@@ -16,8 +16,9 @@ type Options struct {
 	// Bare is the value of lines that hold nothing but a key, for files that
 	// are lists. "" means that such lines are skipped as faulty.
 	Bare string
-	// MatchTime is how long one pattern of a pcre table that needs backtracking may
-	// search one key before the lookup fails. 0 means a second.
+	// MatchTime is how long one lookup in a pcre table may take before it fails. A
+	// pattern that backtracks is stopped then; as it may have begun just before, a
+	// lookup can take twice that. 0 means a second.
 	MatchTime time.Duration
 	// Inspect is asked what else is wrong with a text of a File that comes into
 	// force, beside what the table sees by itself, and returns *LineErrors. They
@@ -37,7 +38,7 @@ func (o Options) interval() time.Duration {
 	return o.Check
 }
 
-// limit returns how long a pattern may search.
+// limit returns how long a lookup among patterns may take.
 func (o Options) limit() time.Duration {
 	if o.MatchTime <= 0 {
 		return time.Second

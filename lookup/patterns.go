@@ -1,7 +1,6 @@
 package lookup
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +17,8 @@ type patterns struct {
 	parents  []int // of each rule: the block that it stands in, or -1
 	filter   *prefilter
 	programs programs
-	visits   sync.Pool // of *visit
+	limit    time.Duration // of one lookup; 0 means none
+	visits   sync.Pool     // of *visit
 }
 
 // expressions are the one or two patterns of a rule.
@@ -202,8 +202,9 @@ var ErrMatchTime = errors.New("pattern takes too long")
 type visit struct {
 	key, wide  string
 	hits, seen ruleSet
-	blocks     map[int]bool  // those that were asked
-	searched   time.Duration // by backtracking
+	blocks     map[int]bool // those that were asked
+	tries      int          // of patterns
+	start      time.Time    // when the clock was first looked at
 }
 
 func (t *patterns) visit(key string) *visit {
@@ -211,7 +212,7 @@ func (t *patterns) visit(key string) *visit {
 	if v == nil {
 		v = &visit{hits: newRuleSet(len(t.rules)), seen: newRuleSet(len(t.filter.rules)), blocks: map[int]bool{}}
 	}
-	v.key, v.wide, v.searched = key, widen(key), 0
+	v.key, v.wide, v.tries, v.start = key, widen(key), 0, time.Time{}
 	clear(v.hits)
 	clear(v.seen)
 	clear(v.blocks)
@@ -225,7 +226,7 @@ func (t *patterns) leave(v *visit) {
 }
 
 // lookup returns the result of the first rule that holds, among those that may.
-func (t *patterns) lookup(key string) (value string, ok bool, err error) {
+func (t *patterns) lookup(ctx context.Context, key string) (value string, ok bool, err error) {
 	if key == "" || len(t.rules) == 0 {
 		return "", false, nil
 	}
@@ -238,12 +239,12 @@ func (t *patterns) lookup(key string) (value string, ok bool, err error) {
 			if t.rules[i].block {
 				continue // asked by the rules in it
 			}
-			holds, err := t.holds(v, i)
+			holds, err := t.holds(ctx, v, i)
 			if err != nil {
 				return "", false, err
 			}
 			if holds {
-				value, err = t.value(v, &t.rules[i])
+				value, err = t.value(ctx, v, &t.rules[i])
 				return value, err == nil, err
 			}
 		}
@@ -252,19 +253,19 @@ func (t *patterns) lookup(key string) (value string, ok bool, err error) {
 }
 
 // holds reports whether a rule and the blocks that it stands in hold.
-func (t *patterns) holds(v *visit, i int) (bool, error) {
+func (t *patterns) holds(ctx context.Context, v *visit, i int) (bool, error) {
 	for block := t.parents[i]; block >= 0; block = t.parents[block] {
-		if ok, err := t.blockHolds(v, block); !ok || err != nil {
+		if ok, err := t.blockHolds(ctx, v, block); !ok || err != nil {
 			return false, err
 		}
 	}
-	return t.ruleHolds(v, i)
+	return t.ruleHolds(ctx, v, i)
 }
 
-func (t *patterns) blockHolds(v *visit, i int) (ok bool, err error) {
+func (t *patterns) blockHolds(ctx context.Context, v *visit, i int) (ok bool, err error) {
 	ok, asked := v.blocks[i]
 	if !asked {
-		ok, err = t.ruleHolds(v, i)
+		ok, err = t.ruleHolds(ctx, v, i)
 		v.blocks[i] = ok && err == nil
 	}
 	return ok, err
@@ -272,42 +273,68 @@ func (t *patterns) blockHolds(v *visit, i int) (ok bool, err error) {
 
 // ruleHolds reports whether a rule holds by itself. Of "!/a/!/b/" each mark negates
 // the pattern behind it, and both have to hold.
-func (t *patterns) ruleHolds(v *visit, i int) (ok bool, err error) {
+func (t *patterns) ruleHolds(ctx context.Context, v *visit, i int) (ok bool, err error) {
 	r := &t.rules[i]
 	if !t.filter.looked.has(uint32(i)) || v.hits.has(uint32(i)) { // else it cannot match
-		if ok, err = t.match(v, r.pattern.first); err != nil {
+		if ok, err = t.match(ctx, v, r.pattern.first); err != nil {
 			return false, err
 		}
 	}
 	if ok == r.negate || r.pattern.second == nil {
 		return ok != r.negate, nil
 	}
-	ok, err = t.match(v, r.pattern.second)
+	ok, err = t.match(ctx, v, r.pattern.second)
 	return ok != r.pattern.not && err == nil, err
 }
 
-// match tries one pattern. All that need backtracking have the time of one.
-func (t *patterns) match(v *visit, p *pattern) (bool, error) {
-	if !p.form(v.key).backtracks {
-		return t.programs.match(p, v.key, v.wide)
+// triesPerLook is how many patterns that do not backtrack are tried between two
+// looks at the clock. One of them takes some milliseconds for a key of 100 KB.
+const triesPerLook = 16
+
+// match tries one pattern.
+func (t *patterns) match(ctx context.Context, v *visit, p *pattern) (bool, error) {
+	v.tries++
+	if p.form(v.key).backtracks || v.tries%triesPerLook == 0 {
+		if err := t.late(ctx, v); err != nil {
+			return false, err
+		}
 	}
-	start := time.Now()
 	ok, err := t.programs.match(p, v.key, v.wide)
-	v.searched += time.Since(start)
-	if err != nil || v.searched > p.form(v.key).limit {
-		return false, fmt.Errorf("%w: %w", ErrMatchTime, cmp.Or(err, context.DeadlineExceeded))
+	return ok, tooLong(err)
+}
+
+// late returns an error when a lookup has had its time, or nobody waits for it.
+func (t *patterns) late(ctx context.Context, v *visit) error {
+	if v.start.IsZero() {
+		v.start = time.Now()
 	}
-	return ok, nil
+	if t.limit > 0 && time.Since(v.start) > t.limit {
+		return tooLong(context.DeadlineExceeded)
+	}
+	return ctx.Err()
+}
+
+// tooLong wraps the error of a pattern that was tried; it has no other.
+func tooLong(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrMatchTime, err)
 }
 
 // value returns the result of a rule that holds.
-func (t *patterns) value(v *visit, r *rule[expressions]) (string, error) {
+func (t *patterns) value(ctx context.Context, v *visit, r *rule[expressions]) (string, error) {
 	if len(r.result.parts) == 0 {
 		return r.result.text, nil
 	}
+	if r.pattern.first.form(v.key).backtracks { // it searches once more
+		if err := t.late(ctx, v); err != nil {
+			return "", err
+		}
+	}
 	found, err := t.programs.submatches(r.pattern.first, v.wide)
 	if err != nil {
-		return "", err
+		return "", tooLong(err)
 	}
 	return r.result.expand(func(n int) string { return narrow(found[n]) }), nil
 }

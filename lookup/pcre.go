@@ -15,10 +15,11 @@ type PCRE struct{ patterns *patterns }
 //
 // Patterns do not care for case, and the flag i makes them do so. Most are
 // matched in time linear in the key's length. Those that look around or refer
-// back are searched for by backtracking, for at most Options.Limit each; then the
-// lookup fails.
+// back are searched for by backtracking. A lookup in which all of them together
+// take longer than Options.MatchTime fails.
 func ParsePCRE(file, text string, o Options) (*PCRE, []error) {
 	p, problems := parsePatterns(file, text, perlReader{o.limit()})
+	p.limit = o.limit()
 	return &PCRE{p}, problems
 }
 
@@ -30,9 +31,9 @@ func OpenPCRE(path string, o Options) (*File, error) {
 }
 
 // Lookup returns the result of the first rule whose pattern is found in key. It
-// fails when a pattern takes too long.
-func (t *PCRE) Lookup(_ context.Context, key string) (value string, ok bool, err error) {
-	return t.patterns.lookup(key)
+// fails with ErrMatchTime when that takes too long, and when ctx ends.
+func (t *PCRE) Lookup(ctx context.Context, key string) (value string, ok bool, err error) {
+	return t.patterns.lookup(ctx, key)
 }
 
 // FullKeyOnly returns true.

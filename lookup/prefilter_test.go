@@ -1,11 +1,13 @@
 package lookup
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,7 +27,7 @@ func (t *patterns) plain(key string) (value string, ok bool) {
 		case r.block && !holds:
 			i = r.end - 1
 		case !r.block && holds:
-			value, _ := t.value(v, r)
+			value, _ := t.value(context.Background(), v, r)
 			return value, true
 		}
 	}
@@ -213,4 +215,30 @@ func TestManyPrograms(t *testing.T) {
 		require.Equal(t, "5", value, "it is the first of those that match")
 		require.LessOrEqual(t, len(table.patterns.programs.kept), maxPrograms)
 	}
+}
+
+// TestHostileKey has a key that holds the texts of all rules: each is tried, and none
+// needs backtracking. The lookup ends when its time does, or the caller's.
+func TestHostileKey(t *testing.T) {
+	t.Parallel()
+	var text, key strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&text, "/word%dx.*[0-9]never$/ %d\n", i, i)
+		fmt.Fprintf(&key, "word%dx ", i)
+	}
+	table, problems := ParsePCRE("many", text.String(), Options{MatchTime: time.Millisecond})
+	require.Empty(t, problems)
+	_, ok, err := table.Lookup(t.Context(), key.String())
+	require.ErrorIs(t, err, ErrMatchTime)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.False(t, ok)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	linear, problems := ParseRegexp("many", text.String())
+	require.Empty(t, problems)
+	_, ok, err = linear.Lookup(ctx, key.String())
+	require.ErrorIs(t, err, context.Canceled)
+	assert.False(t, ok)
+	assert.Less(t, len(linear.patterns.programs.kept), 3000, "it ended before all were tried")
 }

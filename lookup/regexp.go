@@ -49,8 +49,9 @@ func (posixReader) read(line string) (*pattern, string, error) {
 }
 
 // Lookup returns the result of the first rule whose pattern is found in key.
-func (t *Regexp) Lookup(_ context.Context, key string) (value string, ok bool, err error) {
-	return t.patterns.lookup(key)
+// It fails only when ctx ends, and looks at that every few patterns.
+func (t *Regexp) Lookup(ctx context.Context, key string) (value string, ok bool, err error) {
+	return t.patterns.lookup(ctx, key)
 }
 
 // FullKeyOnly returns true.
