@@ -55,8 +55,9 @@
 // 500 bytes beside its compiled form, which has some kilobytes.
 //
 // Patterns are matched in time linear in the key, but for those of pcre tables that
-// look around, refer back or do not go back: these search, for at most
-// Options.MatchTime in one lookup. Then it fails, which is no miss.
+// look around, refer back or do not go back: these search. A lookup in a pcre table
+// that takes longer than Options.MatchTime fails, which is no miss; so does one in
+// either kind when its ctx ends.
 //
 // Networks are found by binary search among the places where one begins or ends,
 // 180 bytes each. Negated rules and rules in blocks keep their place in the file.
@@ -99,8 +100,10 @@
 // a log line. Repetition counts end at 1000. The whole match is the longest one
 // as in POSIX, but where the parentheses could share it in more than one way,
 // the first way that a backtracking search would find counts; \< and \> stand
-// at any edge of a word. "\d" and the like are not in POSIX, and as with the
-// GNU C library never match unless the flag i is set: write [0-9].
+// at any edge of a word. A ^ or $ within a group that repeats means what it means
+// elsewhere, where the GNU C library may overlook it. "\d" and the like are not in
+// POSIX, and as with the GNU C library never match unless the flag i is set: write
+// [0-9].
 //
 // A byte order mark at the start of a file is skipped, and lines may end in
 // CRLF. Lines longer than MaxLine are skipped.
@@ -111,7 +114,7 @@
 // Nothing is cached but by a Cache: a database is asked each time.
 //
 // Pcre tables do not know recursion, "(?R)" and "(?1)", verbs such as "(*UTF8)",
-// callouts, and "(?|" with groups in it: such a rule is skipped with a log line. The
-// captures of a group that repeats and may match nothing can differ in their empty
-// parts.
+// callouts, references in a look behind, and "(?|" with groups in it: such a rule
+// is skipped with a log line. The captures of a group that repeats and may match
+// nothing can differ in their empty parts.
 package lookup

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/mtakit/mtakit/lookup"
 )
@@ -75,6 +76,32 @@ func ExampleParseRegexp() {
 	// Date: today =>  false
 	// date: today => REJECT small letters true
 	// [header_checks:4: pattern "(unfinished": unmatched parenthesis, rule skipped]
+}
+
+// Patterns of Perl can look around. Those that have to search are given a time: a
+// lookup that takes longer fails, which is no miss.
+func ExampleParsePCRE() {
+	table, problems := lookup.ParsePCRE("header_checks", `
+if /^Content-Type:/
+/name="?.*\.(exe|pif|scr)\b/     REJECT no .$1 files
+endif
+/^Subject:(?!.*\[list\]).*sale/  HOLD
+/^x(?=unfinished/                REJECT
+`, lookup.Options{MatchTime: 500 * time.Millisecond})
+	for _, header := range []string{`Content-Type: a/b; name="x.EXE"`, "Subject: [list] sale", "Subject: big sale"} {
+		value, ok, err := table.Lookup(context.Background(), header)
+		if err != nil {
+			fmt.Println(header, "try again later:", err)
+			continue
+		}
+		fmt.Println(header, "=>", value, ok)
+	}
+	fmt.Println(problems)
+	// Output:
+	// Content-Type: a/b; name="x.EXE" => REJECT no .EXE files true
+	// Subject: [list] sale =>  false
+	// Subject: big sale => HOLD true
+	// [header_checks:6: pattern "^x(?=unfinished": unmatched parenthesis, rule skipped]
 }
 
 // Networks written in the program.

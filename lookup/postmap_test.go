@@ -311,3 +311,35 @@ func TestPostmapRandomText(t *testing.T) {
 		}
 	}
 }
+
+// TestPostmapNewlines asks for keys with newlines, as folded header fields have them,
+// one by one: postmap reads no such keys from a file.
+func TestPostmapNewlines(t *testing.T) {
+	t.Parallel()
+	p := newPostmap(t)
+	p.supports(t, "pcre")
+	for _, c := range []struct{ kind, text string }{
+		{"regexp", "/^b/ 1\n/a$/ 2\n/a.b/ 3\n/c[^x]d/ 4\n/./ rest\n"},
+		{"regexp", "/^b/m 1\n/a$/m 2\n/a.b/m 3\n/c[^x]d/m 4\n/c[[:space:]]d/m 5\n/e\\sf/m 6\n/e\\Wg/m 7\n/./m rest\n"},
+		{"regexp", "/^b/xm 1\n/a$/xm 2\n/\\`c/xm 3\n/d\\'/xm 4\n/./ rest\n"},
+		{"pcre", "/^b/ 1\n/a$/ 2\n/a.b/ 3\n/c[^x]d/ 4\n/e\\Nf/ 5\n/./ rest\n"},
+		{"pcre", "/^b/m 1\n/a$/m 2\n/a.b/s 3\n/c[^x]d/ 4\n/e\\Rf/ 5\n/d\\Z/ 6\n/^$/m 7\n/./s rest\n"},
+		{"pcre", "/d$/E 1\n/^c/A 2\n/(?m)^c(?=.)/ 3\n/(?-s)a.*b(?=)/ 4\n/(?<=\\n)$/ 5\n/(?<=\\n)^/m 6\n"},
+	} {
+		path := filepath.Join(p.dir, "nl")
+		require.NoError(t, os.WriteFile(path, []byte(c.text), 0o644))
+		old := time.Now().Add(-time.Hour)
+		require.NoError(t, os.Chtimes(path, old, old))
+		table := openText(t, c.kind, c.text)
+		for _, key := range []string{"a\nb", "b\na", "a\n", "a\nx", "c\nd", "c\nd\n", "e\nf", "e\ng", "\n", "x\n", "x\n\n", "\nb", "x\nd", "e\r\nf", "d\n", "\nc", "\n\nc\n"} {
+			want, err := exec.Command(p.program, "-c", p.dir, "-q", key, c.kind+":"+path).Output()
+			if exit := (*exec.ExitError)(nil); err != nil {
+				require.ErrorAs(t, err, &exit)
+				require.Equal(t, 1, exit.ExitCode(), "not found")
+			}
+			got, _, err := table.Lookup(t.Context(), key)
+			require.NoError(t, err)
+			assert.Equal(t, strings.TrimSuffix(string(want), "\n"), got, "%s, key %q in\n%s", c.kind, key, c.text)
+		}
+	}
+}
