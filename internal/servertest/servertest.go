@@ -1,10 +1,10 @@
-// Package servertest starts real servers for tests: MariaDB and PostgreSQL as
-// Debian packages them. Each has a directory of its own, listens on a socket in
+// Package servertest starts real servers for tests: MariaDB, PostgreSQL and OpenLDAP's
+// slapd as Debian packages them. Each has a directory of its own, listens on a socket in
 // it and on a port of the loopback interface, and is gone when the test ends.
 //
 // # Use
 //
-//  1. Call MariaDB or PostgreSQL. A test whose server is not installed is
+//  1. Call MariaDB, PostgreSQL or Slapd. A test whose server is not installed is
 //     skipped with the command that installs it; under MTAKIT_REQUIRE=all it
 //     fails.
 //  2. Connect to Socket or Addr with a driver of your choice.
@@ -41,6 +41,9 @@ type Server struct {
 	Dir    string // its directory, whose path is short enough for sockets
 	Socket string // path of the socket it listens on; "" if there is none
 	Addr   string // "127.0.0.1:3306"; "" if it listens on no port
+	// TLSAddr is where it speaks TLS from the start, and CA the file with the
+	// certificate of who has issued its own; "" if it does not.
+	TLSAddr, CA string
 
 	tb      testing.TB
 	command func() *exec.Cmd                // to run it once

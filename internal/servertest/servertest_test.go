@@ -12,7 +12,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestServers(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(testing.TB) *Server{"MariaDB": MariaDB, "PostgreSQL": PostgreSQL} {
+	slapd := func(tb testing.TB) *Server {
+		return Slapd(tb, "dn: dc=example,dc=org\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: test\n")
+	}
+	for name, start := range map[string]func(testing.TB) *Server{"MariaDB": MariaDB, "PostgreSQL": PostgreSQL, "Slapd": slapd} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
