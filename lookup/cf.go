@@ -148,6 +148,17 @@ func (c *Config) options() error {
 	return nil
 }
 
+// ReadParams reads the "name = value" lines of a *.cf file of any type of table. The
+// last of two with the same name counts; one that is there and empty is not one that
+// is absent.
+func ReadParams(path string) (map[string]string, error) {
+	text, _, err := readText(path)
+	if err != nil {
+		return nil, err
+	}
+	return parseParams(path, text)
+}
+
 // parseParams reads "name = value" lines. The last of two with the same name
 // counts.
 func parseParams(file, text string) (map[string]string, error) {
@@ -291,18 +302,41 @@ func (c *Config) SQLHosts(d Dialect, open func(ctx context.Context, h Host) (*sq
 // none. open opens those that are tables, "hash:/etc/postfix/domains", or files
 // with lists of domains, "/etc/postfix/domains"; nil means that they are errors.
 func (c *Config) DomainTable(open func(reference string) (LookupTable, error)) (LookupTable, error) {
-	if len(c.Domains) == 0 {
+	t, err := domainTable(c.Domains, open)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.File, err)
+	}
+	return t, nil
+}
+
+func domainTable(words []string, open func(reference string) (LookupTable, error)) (LookupTable, error) {
+	if len(words) == 0 {
 		return nil, nil
 	}
 	var list domainList
-	for _, text := range c.Domains {
+	for _, text := range words {
 		p, err := parseDomainPattern(text, open)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.File, err)
+			return nil, err
 		}
 		list = append(list, p)
 	}
 	return list, nil
+}
+
+// InDomains reports whether key is an address in one of the domains, which is what
+// the parameter domain asks for: "user" and "@example.org" are not. nil domains have
+// every key.
+func InDomains(ctx context.Context, domains LookupTable, key string) (bool, error) {
+	if domains == nil {
+		return true, nil
+	}
+	k := newSubject(key)
+	if !k.qualified || k.user == "" || k.domain == "" {
+		return false, nil
+	}
+	_, ok, err := domains.Lookup(ctx, k.domain)
+	return ok, err
 }
 
 // String returns the file's name: a password is not for logs.

@@ -363,7 +363,7 @@ func (t closingSQL) Close() error {
 
 func (c *Config) sqlTable(ctx context.Context, o *Opener, db Querier, dialect Dialect) (LookupTable, error) {
 	q := c.SQLQuery(dialect)
-	domains, err := c.DomainTable(func(reference string) (LookupTable, error) { return o.list(ctx, []string{reference}) })
+	domains, err := o.Domains(ctx, c.Params["domain"])
 	if err != nil {
 		return nil, err
 	}
@@ -373,6 +373,13 @@ func (c *Config) sqlTable(ctx context.Context, o *Opener, db Querier, dialect Di
 		return nil, err
 	}
 	return closingSQL{t, db}, nil
+}
+
+// Domains returns the table that the parameter domain of a *.cf file stands for, nil
+// when it is empty: domains, "!" before those that are none, files with lists of
+// them, and tables.
+func (o *Opener) Domains(ctx context.Context, list string) (LookupTable, error) {
+	return domainTable(listWords(list), func(reference string) (LookupTable, error) { return o.list(ctx, []string{reference}) })
 }
 
 // list makes a table of a list of names, tables and files with names, as in

@@ -109,7 +109,7 @@ func (t *SQL) Lookup(ctx context.Context, key string) (value string, ok bool, er
 		defer cancel()
 	}
 	subject := newSubject(Fold(key))
-	if asked, err := t.asked(ctx, subject); !asked || err != nil {
+	if asked, err := InDomains(ctx, t.query.Domains, subject.whole); !asked || err != nil {
 		return "", false, err
 	}
 	args, ok := t.stmt.expand(subject)
@@ -121,18 +121,6 @@ func (t *SQL) Lookup(ctx context.Context, key string) (value string, ok bool, er
 		return "", false, fmt.Errorf("sql table: %w", err)
 	}
 	return strings.Join(values, ","), len(values) > 0, nil
-}
-
-// asked reports whether the key is one of Domains'.
-func (t *SQL) asked(ctx context.Context, key subject) (bool, error) {
-	if t.query.Domains == nil {
-		return true, nil
-	}
-	if key.user == "" || key.domain == "" || !key.qualified {
-		return false, nil
-	}
-	_, ok, err := t.query.Domains.Lookup(ctx, key.domain)
-	return ok, err
 }
 
 // values asks the database, or one host of it after the other.

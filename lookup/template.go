@@ -62,6 +62,11 @@ func newSubject(s string) subject {
 // expand fills the template in: s u d with parts of value, the others with
 // parts of key. false means that one of the parts is missing.
 func (t template) expand(value, key subject) (string, bool) {
+	return t.expandQuoted(value, key, func(s string) string { return s })
+}
+
+// expandQuoted is expand with each part quoted for where it stands.
+func (t template) expandQuoted(value, key subject, quote func(string) string) (string, bool) {
 	var b strings.Builder
 	for _, e := range t {
 		if e.what == 0 {
@@ -72,7 +77,7 @@ func (t template) expand(value, key subject) (string, bool) {
 		if !ok {
 			return "", false
 		}
-		b.WriteString(s)
+		b.WriteString(quote(s))
 	}
 	return b.String(), true
 }
@@ -118,3 +123,28 @@ func (t template) answerable(key subject) bool {
 	}
 	return true
 }
+
+// Template is a text with the %-expansions of ldap_table(5), mysql_table(5) and
+// their like, for tables outside of this package. The zero value is the empty text.
+type Template struct{ parts template }
+
+// ParseTemplate reads a template. %s is the whole of a value, %u and %d are what
+// stands before and behind its last "@"; %S, %U and %D are the same of the key, %1 to
+// %9 are the labels of the key's domain, "org" first, %% is a percent sign.
+func ParseTemplate(s string) (Template, error) {
+	t, err := parseTemplate(s)
+	return Template{t}, err
+}
+
+// Expand fills the template in, with each part quoted by quote. false means that
+// value or key lacks one of the parts: without "@" there is no %d and %u is all.
+func (t Template) Expand(value, key string, quote func(string) string) (string, bool) {
+	return t.parts.expandQuoted(newSubject(value), newSubject(key), quote)
+}
+
+// Answerable reports whether the key has all the parts that the template wants of it,
+// whatever the value will be.
+func (t Template) Answerable(key string) bool { return t.parts.answerable(newSubject(key)) }
+
+// Expands reports whether there is anything but text in it.
+func (t Template) Expands() bool { return t.parts.expands() }
