@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -90,4 +92,41 @@ func (p *Postfix) Query(t testing.TB, kind, path string, keys []string) map[stri
 		answers[key] = strings.TrimSuffix(value, "\n")
 	}
 	return answers
+}
+
+// AskAll asks a table for keys that may fail: those that postmap ends at are in
+// failed, with what it says. Keys have no line ends.
+func (p *Postfix) AskAll(t testing.TB, kind, path string, keys []string) (found map[string]string, failed map[string]error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), p.postmap, "-c", p.dir, "-q", "-", kind+":"+path)
+	cmd.Stdin = strings.NewReader(strings.Join(keys, "\n") + "\n")
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	err := cmd.Run()
+	found, failed = map[string]string{}, map[string]error{}
+	switch exit := (*exec.ExitError)(nil); {
+	case err != nil && !errors.As(err, &exit):
+		t.Error(err)
+	case !strings.Contains(stderr.String(), "fatal:"): // 1 says that some were not found
+		for line := range strings.Lines(out.String()) {
+			key, value, _ := strings.Cut(line, "\t")
+			found[key] = strings.TrimSuffix(value, "\n")
+		}
+	case len(keys) == 1:
+		failed[keys[0]] = fmt.Errorf("%w: %s", err, stderr.String())
+	default: // postmap sleeps for a second or two before it ends so
+		var mu sync.Mutex
+		var group sync.WaitGroup
+		for _, key := range keys {
+			group.Go(func() {
+				f, e := p.AskAll(t, kind, path, []string{key})
+				mu.Lock()
+				defer mu.Unlock()
+				maps.Copy(found, f)
+				maps.Copy(failed, e)
+			})
+		}
+		group.Wait()
+	}
+	return found, failed
 }

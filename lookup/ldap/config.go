@@ -1,0 +1,333 @@
+package ldap
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mtakit/mtakit/lookup"
+)
+
+// Scope is how far below its base a search goes.
+type Scope int
+
+// The scopes of RFC 4511 4.5.1.2.
+const (
+	Subtree  Scope = iota // the base and all below it
+	Base                  // the base alone
+	OneLevel              // what is directly below the base
+)
+
+// Bind is how a connection logs in.
+type Bind int
+
+const (
+	// Simple is a name and a password; without these nobody in particular.
+	Simple Bind = iota
+	// NoBind does not log in.
+	NoBind
+	// External is SASL's EXTERNAL: who the socket's other end or the client's
+	// certificate is.
+	External
+)
+
+// Dereference is when aliases in the directory are followed.
+type Dereference int
+
+// The values of RFC 4511 4.5.1.3.
+const (
+	Never Dereference = iota
+	Searching
+	FindingBase
+	Always
+)
+
+// Config is what a table asks, and whom. The zero value asks localhost for the
+// attribute maildrop, below the root of the directory.
+type Config struct {
+	// Servers are the URLs of the servers in the order in which they are tried:
+	// "ldap://host:389", "ldaps://host:636", "ldapi://%2Fpath%2Fof%2Fsocket". nil
+	// means "ldap://localhost:389".
+	Servers []string
+	// Base is the name of the entry at which the search begins, with
+	// %-expansions. "" means the root.
+	Base string
+	// Filter is that of RFC 4515, with %-expansions in the values. "" means
+	// "(mailacceptinggeneralid=%s)".
+	Filter string
+	// Scope is how far the search goes. 0 means Subtree.
+	Scope Scope
+	// Dereference is when aliases are followed. 0 means Never.
+	Dereference Dereference
+	// Attributes have the values that are returned. nil means maildrop; a list
+	// without names means none.
+	Attributes []string
+	// Terminal attributes keep all others from being looked at in an entry that has
+	// one. nil means none.
+	Terminal []string
+	// Leaf attributes count only in entries without special ones. nil means none.
+	Leaf []string
+	// Special attributes hold names of entries or LDAP URLs, which are searched for. nil
+	// means none.
+	Special []string
+	// Result is what becomes of each value: %s, %u and %d are parts of the value,
+	// the others of the key. "" means "%s".
+	Result string
+	// Domains has the domains that are asked for: other keys, and those without
+	// "user@", are not found. nil asks for every key.
+	Domains lookup.LookupTable
+	// Limit is how many values a key may have; more are an error. 0 means any number.
+	Limit int
+	// SizeLimit is how many entries a search may find; more are an error. 0 means
+	// Limit, negative any number.
+	SizeLimit int
+	// Recursion is how deep the entries of a lookup may lie, 1 being those that the
+	// filter finds; deeper is an error. 0 means 1000.
+	Recursion int
+
+	Bind     Bind   // 0 means Simple
+	BindDN   string // who logs in; "" means nobody in particular
+	Password string // "" means none
+	// StartTLS has TLS begin on connections to "ldap:" and "ldapi:", or fail. false
+	// means that these are in the clear.
+	StartTLS bool
+	// TLS is used by StartTLS and "ldaps:". nil means that servers are verified with
+	// the system's authorities. ServerName is set for each server if it is "".
+	TLS *tls.Config
+
+	// Timeout bounds connecting with all that belongs to it, and each search. 0
+	// means 10 seconds.
+	Timeout time.Duration
+	Conns   int           // the most connections at a time, over all servers; 0 means 10
+	Idle    time.Duration // how long a connection is kept that nobody uses; 0 means a minute
+	Retry   time.Duration // how long a server that has failed is left alone; 0 means a minute
+	Logger  *slog.Logger  // is told of servers that fail and come back; nil means silence
+}
+
+// defaultFilter is ldap_table(5)'s.
+const defaultFilter = "(mailacceptinggeneralid=%s)"
+
+// Open opens a table of a *.cf file: it is the lookup.OpenFunc of "ldap".
+func Open(ctx context.Context, o *lookup.Opener, name string) (lookup.LookupTable, error) {
+	path, err := o.File(name)
+	if err != nil {
+		return nil, err
+	}
+	params, err := lookup.ReadParams(path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := parse(params)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	c.Logger = o.Options.Logger
+	if c.Domains, err = o.Domains(ctx, params["domain"]); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	t, err := New(*c)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return t, nil
+}
+
+// ReadConfig reads a *.cf file. Domains that are files or tables need what Open has.
+func ReadConfig(path string) (*Config, error) {
+	params, err := lookup.ReadParams(path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := parse(params)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if c.Domains, err = (&lookup.Config{File: path, Domains: words(params["domain"])}).DomainTable(nil); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// reader reads parameters and keeps what was wrong with them.
+type reader struct {
+	params map[string]string
+	errs   []error
+}
+
+func (r *reader) fail(name string) {
+	r.errs = append(r.errs, fmt.Errorf("bad %s %q", name, r.params[name]))
+}
+
+// number reads a parameter from least on, or returns def when it is not there.
+func (r *reader) number(name string, def, least int) int {
+	if r.params[name] == "" {
+		return def
+	}
+	n, err := strconv.Atoi(r.params[name])
+	if err != nil || n < least || n > 1<<30 {
+		r.fail(name)
+	}
+	return n
+}
+
+// yes reads a parameter that is yes or no, or 1 or 0 as older manuals have them.
+func (r *reader) yes(name string) bool {
+	switch strings.ToLower(r.params[name]) {
+	case "yes", "1":
+		return true
+	case "", "no", "0":
+		return false
+	}
+	r.fail(name)
+	return false
+}
+
+// oneOf reads a parameter that is one of some words.
+func oneOf[T any](r *reader, name, def string, values map[string]T) T {
+	word := strings.ToLower(r.params[name])
+	if word == "" {
+		word = def
+	}
+	v, ok := values[word]
+	if !ok {
+		r.fail(name)
+	}
+	return v
+}
+
+// words parts a list at commas and white space.
+func words(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
+}
+
+// parse reads all parameters but domain.
+func parse(params map[string]string) (*Config, error) {
+	r := &reader{params: params}
+	c := &Config{
+		Base: params["search_base"], Filter: params["query_filter"], Result: params["result_format"],
+		Attributes: words(params["result_attribute"]), Special: words(params["special_result_attribute"]),
+		Terminal: words(params["terminal_result_attribute"]), Leaf: words(params["leaf_result_attribute"]),
+		BindDN: params["bind_dn"], Password: params["bind_pw"], StartTLS: r.yes("start_tls"),
+		Timeout: time.Duration(r.number("timeout", 0, 1)) * time.Second,
+		Limit:   r.number("expansion_limit", 0, 0), Recursion: r.number("recursion_limit", 0, 1),
+		Dereference: Dereference(r.number("dereference", 0, 0)),
+		Scope:       oneOf(r, "scope", "sub", map[string]Scope{"sub": Subtree, "base": Base, "one": OneLevel}),
+		Bind: oneOf(r, "bind", "yes", map[string]Bind{
+			"yes": Simple, "simple": Simple, "1": Simple, "no": NoBind, "none": NoBind, "0": NoBind, "sasl": External,
+		}),
+	}
+	if c.SizeLimit = r.number("size_limit", c.Limit, 0); c.SizeLimit == 0 {
+		c.SizeLimit = -1
+	}
+	if c.Result == "" {
+		c.Result = params["result_filter"]
+	}
+	if _, ok := params["result_attribute"]; !ok {
+		c.Attributes = nil
+	}
+	if _, ok := params["search_base"]; !ok {
+		r.errs = append(r.errs, errors.New("no search_base"))
+	}
+	r.refuse(c)
+	port := r.number("server_port", 389, 1)
+	for _, host := range words(params["server_host"]) {
+		c.Servers = append(c.Servers, hostURL(host, port))
+	}
+	if c.Servers == nil {
+		c.Servers = []string{hostURL("localhost", port)}
+	}
+	if err := r.tls(c); err != nil {
+		r.errs = append(r.errs, err)
+	}
+	return c, errors.Join(r.errs...)
+}
+
+// refuse refuses what would be done otherwise than the file says.
+func (r *reader) refuse(c *Config) {
+	if v := r.number("version", 3, 2); v > 3 {
+		r.fail("version")
+	}
+	if r.yes("chase_referrals") {
+		r.errs = append(r.errs, errors.New("chase_referrals = yes is not known here: name the servers"))
+	}
+	if c.Bind != External {
+		return
+	}
+	if !strings.EqualFold(strings.Join(words(r.params["sasl_mechs"]), " "), "EXTERNAL") {
+		r.errs = append(r.errs, fmt.Errorf("sasl_mechs %q: only EXTERNAL is known here", r.params["sasl_mechs"]))
+	}
+	if r.params["sasl_authz_id"] != "" || r.number("sasl_minssf", 0, 0) != 0 {
+		r.errs = append(r.errs, errors.New("sasl_authz_id and sasl_minssf are not known here"))
+	}
+}
+
+// hostURL makes a URL of a host as server_host has it: a URL, "host" or
+// "host:port".
+func hostURL(host string, port int) string {
+	if strings.Contains(host, "://") {
+		return host
+	}
+	if strings.Contains(host, ":") {
+		return "ldap://" + host
+	}
+	return "ldap://" + host + ":" + strconv.Itoa(port)
+}
+
+// tls reads the parameters of TLS.
+func (r *reader) tls(c *Config) error {
+	// no is what Postfix does when the file says nothing: see the package's page.
+	c.TLS = &tls.Config{InsecureSkipVerify: !r.yes("tls_require_cert")}
+	roots, err := authorities(r.params["tls_ca_cert_file"], r.params["tls_ca_cert_dir"])
+	if err != nil {
+		return err
+	}
+	c.TLS.RootCAs = roots
+	cert, key := r.params["tls_cert"], r.params["tls_key"]
+	if cert == "" && key == "" {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return fmt.Errorf("tls_cert and tls_key: %w", err)
+	}
+	c.TLS.Certificates = []tls.Certificate{pair}
+	return nil
+}
+
+// authorities reads certificates. nil means the system's.
+func authorities(file, dir string) (*x509.CertPool, error) {
+	files := []string{file}
+	if file == "" {
+		if dir == "" {
+			return nil, nil
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return nil, fmt.Errorf("tls_ca_cert_dir: %w", err)
+		}
+		files = nil
+		for _, e := range entries {
+			files = append(files, filepath.Join(dir, e.Name()))
+		}
+	}
+	pool, found := x509.NewCertPool(), false
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil && file != "" {
+			return nil, fmt.Errorf("tls_ca_cert_file: %w", err)
+		}
+		found = pool.AppendCertsFromPEM(text) || found
+	}
+	if !found {
+		return nil, fmt.Errorf("no certificate of an authority in %q", file+dir)
+	}
+	return pool, nil
+}

@@ -1,0 +1,80 @@
+package ldap
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	goldap "github.com/go-ldap/ldap/v3"
+
+	"github.com/mtakit/mtakit/lookup"
+)
+
+// parseFilter reads a filter with expansions. White space between its parts and
+// absent outer parentheses are forgiven, as by OpenLDAP.
+func parseFilter(text string) (lookup.Template, error) {
+	text = tighten(text)
+	if !strings.HasPrefix(text, "(") {
+		text = "(" + text + ")"
+	}
+	t, err := lookup.ParseTemplate(text)
+	if err != nil {
+		return t, err
+	}
+	const mark = "\x01"
+	sample, _ := t.Expand(sampleKey, sampleKey, func(string) string { return mark })
+	for i := range sample {
+		part := sample[strings.LastIndexByte(sample[:i], '(')+1 : i]
+		if sample[i] == mark[0] && !strings.Contains(part, "=") {
+			return t, errors.New("an expansion stands where no value does")
+		}
+	}
+	sample, _ = t.Expand(sampleKey, sampleKey, goldap.EscapeFilter)
+	if _, err := goldap.CompileFilter(sample); err != nil {
+		return t, fmt.Errorf("%q: %w", text, err)
+	}
+	return t, nil
+}
+
+// sampleKey has all parts that a template can want.
+const sampleKey = "user@a.b.c.d.e.f.g.h.i"
+
+// tighten takes white space out that stands between the parts of a filter.
+func tighten(text string) string {
+	text = strings.Trim(text, space)
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if strings.IndexByte(space, text[i]) >= 0 && strings.IndexByte("(&|!)", behind(text[:i])) >= 0 {
+			continue
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
+}
+
+const space = " \t\r\n"
+
+// behind returns the last byte that is no white space.
+func behind(s string) byte {
+	s = strings.TrimRight(s, space)
+	return s[len(s)-1]
+}
+
+// parseBase reads the name of an entry, with expansions.
+func parseBase(text string) (lookup.Template, error) {
+	t, err := lookup.ParseTemplate(text)
+	if err != nil {
+		return t, err
+	}
+	sample, _ := t.Expand(sampleKey, sampleKey, escapeDN)
+	if _, err := goldap.ParseDN(sample); err != nil {
+		return t, fmt.Errorf("%q: %w", text, err)
+	}
+	return t, nil
+}
+
+// escapeDN escapes what has a meaning in names, RFC 4514 2.4. "=" has none in a value,
+// but an expansion may stand for a name, too.
+func escapeDN(s string) string {
+	return strings.ReplaceAll(goldap.EscapeDN(s), "=", `\3d`)
+}
