@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/mtakit/mtakit/internal/servertest"
 )
 
 // call runs the program in a directory and returns what it prints, as a shell
@@ -244,4 +246,21 @@ user+x@mail.example.org: REJECT
 		_, _, code := call(t, "", args...)
 		assert.Equal(t, 1, code, args)
 	}
+}
+
+func TestLDAP(t *testing.T) {
+	s := servertest.Slapd(t, "dn: dc=example,dc=org\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: test\n")
+	t.Chdir(t.TempDir())
+	write(t, "table.cf", "server_host = ldap://"+s.Addr+"\nsearch_base = dc=example,dc=org\nquery_filter = dc=%s\nresult_attribute = o\n")
+	for key, want := range map[string]string{"example": "test\n", "none": ""} {
+		out, errs, code := call(t, "", "-q", key, "ldap:table.cf")
+		assert.Equal(t, want, out)
+		assert.Empty(t, errs)
+		assert.Equal(t, want == "", code == 1)
+	}
+	s.Kill()
+	out, errs, code := call(t, "", "-q", "example", "ldap:table.cf")
+	assert.Empty(t, out)
+	assert.Contains(t, errs, "fatal")
+	assert.Equal(t, 1, code)
 }

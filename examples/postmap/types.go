@@ -18,6 +18,7 @@ import (
 	"github.com/mtakit/mtakit/lookup/bdb"
 	"github.com/mtakit/mtakit/lookup/cdb"
 	"github.com/mtakit/mtakit/lookup/compiled"
+	"github.com/mtakit/mtakit/lookup/ldap"
 	"github.com/mtakit/mtakit/lookup/lmdb"
 )
 
@@ -31,6 +32,7 @@ func types() map[string]lookup.OpenFunc {
 	all["hash"], all["btree"] = textOr(bdb.Open, ".db", all["hash"]), textOr(bdb.Open, ".db", all["btree"])
 	all["lmdb"] = openCompiled(lmdb.Open, ".lmdb")
 	all["cdb"] = openCDB
+	all["ldap"] = ldap.Open
 	all["environ"] = func(context.Context, *lookup.Opener, string) (lookup.LookupTable, error) {
 		return lookup.Environ{"*"}, nil
 	}
