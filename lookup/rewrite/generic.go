@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/mtakit/mtakit"
@@ -50,13 +51,35 @@ type Outgoing struct {
 // Deliver has the agent deliver a copy of d. Where the addresses cannot be
 // replaced, the recipients are deferred.
 func (o *Outgoing) Deliver(ctx context.Context, d *mtakit.Delivery) []mtakit.Result {
-	next, err := o.rewrite(ctx, d)
-	if err == nil {
-		return o.Agent.Deliver(ctx, next)
+	return o.pass(ctx, d, o.Agent.Deliver)
+}
+
+// Verify has the agent find out whether it would deliver, with the addresses that
+// Deliver would give it. Of an agent that cannot, nothing is known: its recipients
+// are deferred.
+func (o *Outgoing) Verify(ctx context.Context, d *mtakit.Delivery) []mtakit.Result {
+	v, ok := o.Agent.(interface {
+		Verify(ctx context.Context, d *mtakit.Delivery) []mtakit.Result
+	})
+	if !ok {
+		return deferred(d, errors.New("the transport does not verify addresses"))
 	}
+	return o.pass(ctx, d, v.Verify)
+}
+
+func (o *Outgoing) pass(ctx context.Context, d *mtakit.Delivery, to func(context.Context, *mtakit.Delivery) []mtakit.Result) []mtakit.Result {
+	next, err := o.rewrite(ctx, d)
+	if err != nil {
+		return deferred(d, fmt.Errorf("addresses cannot be rewritten: %w", err))
+	}
+	return to(ctx, next)
+}
+
+// deferred is the same result for all recipients.
+func deferred(d *mtakit.Delivery, err error) []mtakit.Result {
 	results := make([]mtakit.Result, len(d.Recipients))
 	for i := range results {
-		results[i] = mtakit.ResultOf(fmt.Errorf("addresses cannot be rewritten: %w", err))
+		results[i] = mtakit.ResultOf(err)
 		results[i].Outcome = mtakit.Deferred
 	}
 	return results
