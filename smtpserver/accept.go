@@ -107,7 +107,7 @@ func (v *visit) accept(size int64) error {
 	if err != nil {
 		return v.refused(v.fault("message could not be read", err, writeError), env.Sender, "")
 	}
-	if m.Header.Count("Received") >= limit(v.in.MaxHops, 50) {
+	if m.Header.Count("Received")+1 >= limit(v.in.MaxHops, 50) {
 		return v.refused(tooManyHops, env.Sender, "")
 	}
 	if err := v.filter(env, m); err != nil {

@@ -56,8 +56,8 @@ type Intake struct {
 	// RCPT would.
 	DisableVRFY bool
 
-	// MaxHops is how many Received fields a message may have when it comes; one
-	// that has as many is in a loop: 554 5.4.0. 0 means 50.
+	// MaxHops is the number of Received fields, ours included, at which a message
+	// is in a loop: 554 5.4.0 (hopcount_limit). 0 means 50.
 	MaxHops int
 	// AddMissing chooses the sessions whose messages get the Date, Message-ID
 	// and From (or, in a resent message, Resent- fields) that they lack: it is
