@@ -15,8 +15,8 @@ import (
 )
 
 // Cleanup rewrites the envelope of a message, and the addresses in its header,
-// before it goes to the queue, in the order of Postfix's cleanup(8): canonical
-// mapping and masquerading of sender and recipients first, then the copies of BCC,
+// before it goes to the queue, in the order of Postfix's cleanup(8): trivial
+// rewriting, canonical mapping and masquerading of sender and recipients first, then the copies of BCC,
 // then the expansion of recipients. It is a content filter. The zero value takes a
 // few fields out of the header, see Drop, and otherwise changes nothing: every other
 // byte of the message stays.
@@ -26,15 +26,20 @@ import (
 // 5.2.7.1). An address that comes up twice is kept once, unless the client wants
 // different reports for the two.
 type Cleanup struct {
+	Trivial    *Trivial    // completes addresses before all else; nil means that they are left as they are
 	Canonical  *Canonical  // nil means none
 	Masquerade *Masquerade // after Canonical; nil means none
 	BCC        *BCC        // of the recipients before they are expanded; nil means none
 	Expander   *Expander   // nil means that recipients are not expanded
-	// Header says whether canonical mapping and masquerading go for the header of
+	// Header says whether Trivial, Canonical and Masquerade go for the header of
 	// this message too. nil means for mail of our own, as Postfix's
 	// local_header_rewrite_clients: from this machine, or from a client that
 	// logged in. Other people's headers stay as they are, signatures included.
 	Header func(env *mtakit.Envelope) bool
+	// RemoteDomain has the headers of other people rewritten too, and completes the
+	// addresses in them: "domain.invalid" (remote_header_rewrite_domain). "" leaves
+	// them as they are.
+	RemoteDomain string
 	// Drop has the names of fields that are taken out of the header, whoever wrote
 	// them. nil means those of Postfix's message_drop_headers: Bcc, Content-Length,
 	// Resent-Bcc and Return-Path; an empty list means none.
@@ -45,7 +50,8 @@ type Cleanup struct {
 	// their header (undisclosed_recipients_header), "undisclosed-recipients:;". ""
 	// adds none.
 	Undisclosed string
-	// Hops is how many Received fields a message may have (hopcount_limit). 0 means 50.
+	// Hops is the number of Received fields, ours included, at which a message is in a
+	// loop (hopcount_limit). 0 means 50.
 	Hops int
 	// MaxRecipients is the most recipients that a message may have in the end.
 	// 0 means 50,000.
@@ -57,7 +63,7 @@ type Cleanup struct {
 // 554 5.4.0, one without recipients with 550 5.1.0; an error is a table's, or that of
 // a value in it (ErrSyntax, ErrDisabled), and temporary. Then env and m are unchanged.
 func (c *Cleanup) Filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (mtakit.Verdict, error) {
-	if m != nil && m.Header != nil && m.Header.Count("Received") > orDefault(c.Hops, 50) {
+	if m != nil && m.Header != nil && m.Header.Count("Received")+1 >= orDefault(c.Hops, 50) {
 		return refused(554, smtp.EnhancedCode{5, 4, 0}, "too many hops", ""), nil
 	}
 	sender, recipients, err := c.envelope(ctx, env)
@@ -82,7 +88,7 @@ func (c *Cleanup) Filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.Me
 
 // envelope returns the new sender and the new recipients.
 func (c *Cleanup) envelope(ctx context.Context, env *mtakit.Envelope) (string, []mtakit.Recipient, error) {
-	m := c.mapper()
+	m := c.mapper(c.Trivial)
 	sender, err := m.Map(ctx, EnvelopeSender, env.Sender)
 	if err != nil {
 		return "", nil, err
@@ -122,9 +128,12 @@ func (c *Cleanup) envelope(ctx context.Context, env *mtakit.Envelope) (string, [
 	return sender, list, nil
 }
 
-// mapper is canonical mapping and then masquerading.
-func (c *Cleanup) mapper() Mappers {
+// mapper is trivial rewriting, canonical mapping and then masquerading.
+func (c *Cleanup) mapper(trivial *Trivial) Mappers {
 	var m Mappers
+	if trivial != nil {
+		m = append(m, trivial)
+	}
 	if c.Canonical != nil {
 		m = append(m, c.Canonical)
 	}
@@ -192,24 +201,39 @@ func (c *Cleanup) header(ctx context.Context, env *mtakit.Envelope, m *mtakit.Me
 	if own == nil {
 		own = ownMail
 	}
-	h := c.dropped(m.Header)
-	if own(env) {
-		if mapper := c.mapper(); len(mapper) > 0 {
-			rewritten, err := RewriteHeader(ctx, h, mapper)
-			if err != nil {
-				return nil, err
-			}
-			h = cmp.Or(rewritten, h)
+	h, ours := c.dropped(m.Header), own(env)
+	if mapper := c.headerMapper(ours); len(mapper) > 0 {
+		rewritten, err := RewriteHeader(ctx, h, mapper)
+		if err != nil {
+			return nil, err
 		}
-		if c.Missing != nil {
-			next := &mtakit.Message{Header: h.Clone(), Body: m.Body}
-			if _, err := c.Missing.Filter(ctx, env, next); err != nil {
-				return nil, err
-			}
-			h = next.Header
+		h = cmp.Or(rewritten, h)
+	}
+	if ours && c.Missing != nil {
+		next := &mtakit.Message{Header: h.Clone(), Body: m.Body}
+		if _, err := c.Missing.Filter(ctx, env, next); err != nil {
+			return nil, err
 		}
+		h = next.Header
 	}
 	return c.disclosed(h)
+}
+
+// headerMapper is what the header of a message is rewritten with. In other people's
+// RemoteDomain takes the place of our own domains.
+func (c *Cleanup) headerMapper(ours bool) Mappers {
+	switch {
+	case ours:
+		return c.mapper(c.Trivial)
+	case c.RemoteDomain == "":
+		return nil
+	}
+	trivial := Trivial{BangPaths: c.Trivial != nil && c.Trivial.BangPaths, PercentHack: c.Trivial != nil && c.Trivial.PercentHack}
+	trivial.Origin = func() string { return c.RemoteDomain }
+	if c.Trivial != nil && c.Trivial.Domain != nil { // append_dot_mydomain
+		trivial.Domain = trivial.Origin
+	}
+	return c.mapper(&trivial)
 }
 
 // dropped returns the header without the fields of Drop. It is the same one when

@@ -256,7 +256,8 @@ func TestCleanupFields(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(got, "From:"))
 	assert.Equal(t, "From: x@y\r\n\r\n", after(missing, theirs, "From: x@y\r\n\r\n"), "other people's mail stays as it is")
 
-	for n, refused := range map[int]bool{50: false, 51: true} {
+	// As Postfix, whose hopcount_limit of 50 counts its own field.
+	for n, refused := range map[int]bool{48: false, 49: true, 50: true} {
 		v, err := (&rewrite.Cleanup{}).Filter(t.Context(), ours.Clone(), mtakit.NewMessage([]byte(strings.Repeat("Received: x\r\n", n)+"\r\n")))
 		require.NoError(t, err)
 		require.Equal(t, refused, v.Reply != nil)

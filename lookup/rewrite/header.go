@@ -138,10 +138,10 @@ func addressSpans(raw string, i int) []span {
 }
 
 // isAddress reports whether a word is an address as it would stand in an
-// envelope.
+// envelope. It may lack a domain.
 func isAddress(word string) bool {
 	local, domain := Split(word)
-	if domain == "" || strings.ContainsAny(local, "\r\n") {
+	if domain == "" && strings.HasSuffix(word, "@") || strings.ContainsAny(local, "\r\n") {
 		return false
 	}
 	if !strings.HasPrefix(local, `"`) && strings.ContainsAny(local, " \t()<>,;:[]") {

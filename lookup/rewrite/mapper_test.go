@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/emersion/go-smtp"
@@ -192,6 +193,76 @@ func TestOutgoing(t *testing.T) {
 	assert.Nil(t, agent.got)
 	_, err := rewrite.Mappers{nil, &rewrite.Generic{}, &rewrite.Generic{Table: lookup.Fail{}}}.Map(t.Context(), rewrite.HeaderSender, "a@b")
 	require.True(t, errors.Is(err, lookup.ErrFail))
+}
+
+// probed is an agent that can be asked without delivering.
+type probed struct{ noted }
+
+func (p *probed) Verify(_ context.Context, d *mtakit.Delivery) []mtakit.Result {
+	p.got = d
+	return []mtakit.Result{{Outcome: mtakit.Bounced, Diagnostic: d.Recipients[0].Address}}
+}
+
+// Address probes go through Outgoing with the addresses that mail would have.
+func TestOutgoingVerify(t *testing.T) {
+	t.Parallel()
+	agent := new(probed)
+	o := &rewrite.Outgoing{Agent: agent, Mapper: &rewrite.Generic{Table: lookup.Inline{"@localhost.example": "@example.org"}}}
+	d := &mtakit.Delivery{Envelope: &mtakit.Envelope{Sender: "double-bounce@localhost.example"},
+		Recipients: []mtakit.Recipient{{Address: "bob@localhost.example"}}, Message: mtakit.NewMessage(nil)}
+	results := o.Verify(t.Context(), d)
+	require.Len(t, results, 1)
+	assert.Equal(t, mtakit.Bounced, results[0].Outcome)
+	assert.Equal(t, "bob@example.org", results[0].Diagnostic)
+	assert.Equal(t, "double-bounce@example.org", agent.got.Envelope.Sender)
+
+	agent.got, o.Mapper = nil, &rewrite.Generic{Table: lookup.Fail{}}
+	results = o.Verify(t.Context(), d)
+	require.Len(t, results, 1)
+	assert.Equal(t, mtakit.Deferred, results[0].Outcome)
+	assert.Nil(t, agent.got, "a table that fails lets nothing through")
+
+	o = &rewrite.Outgoing{Agent: new(noted), Mapper: &rewrite.Generic{}}
+	results = o.Verify(t.Context(), d)
+	require.Len(t, results, 1)
+	assert.Equal(t, mtakit.Deferred, results[0].Outcome, "nothing is known of an agent that cannot verify")
+}
+
+// Trivial rewriting comes before canonical mapping; other people's headers are
+// completed with a domain that is not ours, or not at all.
+func TestCleanupTrivial(t *testing.T) {
+	t.Parallel()
+	const raw = "From: Al <al>\r\nTo: bob@host, \"c (d)\"@x.example. (e)\r\nSubject: al\r\n\r\n"
+	ours := &mtakit.Envelope{Sender: "al", Recipients: []mtakit.Recipient{{Address: "@a,@b:bob@host"}}}
+	theirs := ours.Clone()
+	theirs.Client.Addr = netip.MustParseAddrPort("192.0.2.1:25")
+	c := &rewrite.Cleanup{
+		Trivial:   &rewrite.Trivial{Origin: func() string { return "example.org" }, Domain: func() string { return "example.org" }},
+		Canonical: &rewrite.Canonical{Both: lookup.Inline{"al@example.org": "alice@example.org"}},
+	}
+	for _, test := range []struct {
+		name, domain string
+		env          *mtakit.Envelope
+		want         string
+	}{
+		{"ours", "", ours, "From: Al <alice@example.org>\r\nTo: bob@host.example.org, \"c (d)\"@x.example (e)\r\nSubject: al\r\n\r\n"},
+		{"ours, whatever theirs get", "domain.invalid", ours, "From: Al <alice@example.org>\r\nTo: bob@host.example.org, \"c (d)\"@x.example (e)\r\nSubject: al\r\n\r\n"},
+		{"theirs", "", theirs, raw},
+		{"theirs, completed", "domain.invalid", theirs, "From: Al <al@domain.invalid>\r\nTo: bob@host.domain.invalid, \"c (d)\"@x.example (e)\r\nSubject: al\r\n\r\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := *c
+			c.RemoteDomain = test.domain
+			env, m := test.env.Clone(), mtakit.NewMessage([]byte(raw))
+			v, err := c.Filter(t.Context(), env, m)
+			require.NoError(t, err)
+			require.Nil(t, v.Reply)
+			assert.Equal(t, "alice@example.org", env.Sender)
+			assert.Equal(t, "bob@host.example.org", env.Recipients[0].Address)
+			assert.Equal(t, test.want, string(m.Header.Bytes()))
+		})
+	}
 }
 
 func ExampleMasquerade() {

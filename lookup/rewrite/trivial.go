@@ -50,6 +50,11 @@ func (t *Trivial) Rewrite(_ context.Context, address string) (string, error) {
 	return local + "@" + domain, nil
 }
 
+// Map is Rewrite, in whatever place the address stands. It makes Trivial a Mapper.
+func (t *Trivial) Map(ctx context.Context, _ Class, address string) (string, error) {
+	return t.Rewrite(ctx, address)
+}
+
 // unhack reads the forms in which a host stands within the local part.
 func (t *Trivial) unhack(local string) string {
 	if strings.ContainsAny(local, `"\`) {
