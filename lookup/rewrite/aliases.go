@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 )
 
 // ErrDisabled is wrapped when an alias leads to a |command or a /file, which are
@@ -83,4 +85,81 @@ func (a *Aliases) find(ctx context.Context, address string) (string, bool, error
 		return "", false, nil
 	}
 	return s.bare(s.parts, user)
+}
+
+// Destinations returns what the alias of an address says, one step far, for an agent that
+// delivers to commands and files too: addresses in wire form with their domains,
+// "|command", "/file". "\user" keeps its backslash. An address whose local part begins
+// with "/" or "|" has quotes around that. ok is false when the address has no alias.
+// Commands and files in included files are ErrDisabled.
+func (a *Aliases) Destinations(ctx context.Context, address string) (list []string, ok bool, err error) {
+	value, ok, err := a.find(ctx, address)
+	if !ok || err != nil {
+		return nil, false, wrap("aliases", err)
+	}
+	list, err = a.Forward(address, value)
+	return list, err == nil, err
+}
+
+// Forward reads a list as it stands in aliases(5), or in the .forward file of a user, on
+// as many lines as it likes, and returns it in the form of Destinations.
+func (a *Aliases) Forward(address, text string) ([]string, error) {
+	_, domain := Split(address)
+	var list []string
+	var bad error
+	err := logicalLines(strings.NewReader(text), func(line int, text string) {
+		if bad != nil {
+			return
+		}
+		if list, bad = a.deliverable(list, text, domain); bad != nil {
+			bad = fmt.Errorf("line %d of what %q is replaced by: %w", line, address, bad)
+		}
+	})
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return list, wrap("aliases", errors.Join(bad, err))
+}
+
+// deliverable appends the items of one line.
+func (a *Aliases) deliverable(list []string, line, domain string) ([]string, error) {
+	items, err := ParseList(line)
+	if err != nil {
+		return nil, err
+	}
+	for _, item := range items {
+		switch item.Kind {
+		case ToCommand:
+			list = append(list, "|"+item.Text)
+			continue
+		case ToFile:
+			list = append(list, item.Text)
+			continue
+		}
+		addresses, err := a.include(nil, []Item{item}, 0)
+		if err != nil {
+			return nil, err
+		}
+		for _, to := range addresses {
+			address := deliverableAddress(to.Text, domain)
+			if to.Own {
+				address = `\` + address
+			}
+			list = append(list, address)
+		}
+	}
+	return list, nil
+}
+
+// deliverableAddress completes an address, so that it cannot be taken for a command or a
+// file.
+func deliverableAddress(address, domain string) string {
+	local, own := Split(address)
+	if own == "" {
+		own = domain
+	}
+	if strings.HasPrefix(local, "/") || strings.HasPrefix(local, "|") {
+		local = `"` + local + `"`
+	}
+	return local + "@" + own
 }

@@ -31,6 +31,9 @@ type Item struct {
 	// Text is the address in wire form, perhaps without a domain; or the command
 	// without its bar, or the name of the file.
 	Text string
+	// Own is set for an address behind a backslash, `\user`: the user's own mailbox,
+	// without aliases and .forward.
+	Own bool
 }
 
 // ParseList reads the right-hand side of aliases(5), virtual(5) or canonical(5):
@@ -110,7 +113,7 @@ func parseItem(word string) ([]Item, error) {
 		if rest == "" {
 			return nil, fmt.Errorf("%w: nothing behind %q", ErrSyntax, text)
 		}
-		return []Item{{kind, rest}}, nil
+		return []Item{{Kind: kind, Text: rest}}, nil
 	}
 	if inner, ok := angled(word); ok {
 		word = inner
@@ -119,7 +122,7 @@ func parseItem(word string) ([]Item, error) {
 		return manyAddresses(bare, word)
 	}
 	address, err := listAddress(word)
-	return []Item{{ToAddress, address}}, err
+	return []Item{{Kind: ToAddress, Text: address, Own: strings.HasPrefix(word, `\`)}}, err
 }
 
 // wholeQuoted returns the inside of `"..."`, when the quotes are around all of it.
@@ -173,7 +176,7 @@ func manyAddresses(words []string, whole string) ([]Item, error) {
 		if err != nil {
 			return nil, err
 		}
-		items = append(items, Item{ToAddress, address})
+		items = append(items, Item{Kind: ToAddress, Text: address})
 	}
 	return items, nil
 }

@@ -34,7 +34,7 @@ func TestParseList(t *testing.T) {
 		{`"odd user"@example.org, "a,b"@example.org`, to(`"odd user"@example.org`, `"a,b"@example.org`)},
 		{`"odd user"`, to(`"odd user"`)},
 		{`"alice"`, to("alice")},
-		{`\root`, to("root")},
+		{`\root`, []rewrite.Item{{Kind: rewrite.ToAddress, Text: "root", Own: true}}},
 		{"Alice Example <alice@example.org>", to("alice@example.org")},
 		{`"Example, Alice" <alice@example.org>, bob`, to("alice@example.org", "bob")},
 		{"alice (of (the) house), bob", to("alice", "bob")},

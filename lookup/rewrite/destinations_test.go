@@ -1,0 +1,58 @@
+package rewrite_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mtakit/mtakit/lookup/rewrite"
+)
+
+func TestDestinations(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	write("list", "# members\nalice,\n bob@there\n")
+	write("evil", "alice\n\"|reboot\"\n")
+	a := &rewrite.Aliases{
+		Table: table{
+			"cmd": `"|/usr/bin/vacation -a \"x y\" alice", alice`, "file": "/var/mail/archive, /srv/box/", "own": `\own, other`,
+			"list": ":include:" + filepath.Join(dir, "list"), "evil": ":include:" + filepath.Join(dir, "evil"),
+			"odd": `"|x"@there, </etc/passwd@there>`, "broken": `a b c`,
+		},
+		Domains: table{"here": "OK"}, Includes: rewrite.IncludeDirs{dir},
+	}
+	for address, want := range map[string][]string{
+		"cmd@here":  {`|/usr/bin/vacation -a "x y" alice`, "alice@here"},
+		"file@here": {"/var/mail/archive", "/srv/box/"},
+		"own@here":  {`\own@here`, "other@here"},
+		"list@here": {"alice@here", "bob@there"},
+		"odd@here":  {`"|x"@there`, `"/etc/passwd"@there`},
+	} {
+		got, ok, err := a.Destinations(t.Context(), address)
+		require.NoError(t, err, address)
+		assert.True(t, ok, address)
+		assert.Equal(t, want, got, address)
+	}
+	_, _, err := a.Destinations(t.Context(), "evil@here")
+	assert.ErrorIs(t, err, rewrite.ErrDisabled, "whoever keeps a list is not who keeps the aliases")
+	_, _, err = a.Destinations(t.Context(), "broken@here")
+	assert.ErrorIs(t, err, rewrite.ErrSyntax)
+	for _, address := range []string{"nobody@here", "cmd@there"} {
+		_, ok, err := a.Destinations(t.Context(), address)
+		assert.NoError(t, err)
+		assert.False(t, ok, address)
+	}
+
+	list, err := a.Forward("alice@here", "# away\n\\alice, bob@there\n|exec vacation\n\"|a, b\",\n  carol\n")
+	require.NoError(t, err)
+	assert.Equal(t, []string{`\alice@here`, "bob@there", "|exec vacation", "|a, b", "carol@here"}, list)
+	_, err = a.Forward("alice@here", "bob@there\na b c\n")
+	assert.ErrorIs(t, err, rewrite.ErrSyntax)
+	assert.ErrorContains(t, err, "line 2")
+}
