@@ -19,6 +19,7 @@ import (
 	"github.com/mtakit/mtakit/queue"
 	"github.com/mtakit/mtakit/queue/control"
 	"github.com/mtakit/mtakit/queue/filespool"
+	"github.com/mtakit/mtakit/queue/local"
 	"github.com/mtakit/mtakit/queue/memspool"
 	"github.com/mtakit/mtakit/queue/relay"
 	"github.com/mtakit/mtakit/queue/verify"
@@ -30,14 +31,20 @@ import (
 
 // The siblings do not know each other; these lines prove that they fit.
 var (
-	_ restrictions.Table = lookup.LookupTable(nil)
-	_ filter.Table       = lookup.LookupTable(nil)
-	_ maildir.Table      = lookup.LookupTable(nil)
-	_ rewrite.Table      = lookup.LookupTable(nil)
-	_ auth.Table         = lookup.LookupTable(nil)
-	_ control.Table      = lookup.LookupTable(nil)
-	_ relay.Passwords    = lookup.LookupTable(nil)
-	_ lookup.LookupTable = (*rewrite.Recipients)(nil)
+	_ restrictions.Table  = lookup.LookupTable(nil)
+	_ filter.Table        = lookup.LookupTable(nil)
+	_ maildir.Table       = lookup.LookupTable(nil)
+	_ rewrite.Table       = lookup.LookupTable(nil)
+	_ auth.Table          = lookup.LookupTable(nil)
+	_ control.Table       = lookup.LookupTable(nil)
+	_ relay.Passwords     = lookup.LookupTable(nil)
+	_ lookup.LookupTable  = (*rewrite.Recipients)(nil)
+	_ local.Table         = lookup.LookupTable(nil)
+	_ local.Aliases       = (*rewrite.Aliases)(nil)
+	_ local.Queue         = queue.Queue(nil)
+	_ local.DeliveryAgent = queue.DeliveryAgent(nil)
+	_ queue.DeliveryAgent = (*local.Agent)(nil)
+	_ queue.DeliveryAgent = (*local.Mbox)(nil)
 
 	_ smtpserver.Queue         = queue.Queue(nil)
 	_ queue.Queue              = (*queue.Manager)(nil)

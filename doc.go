@@ -27,7 +27,7 @@
 //     queue/filespool, or queue/memspool for tests. queue/dsn writes and reads the
 //     notifications, queue/control lets an operator in, queue/verify knows which
 //     addresses take mail.
-//   - queue/relay and maildir deliver.
+//   - queue/relay, queue/local and maildir deliver.
 //   - tlsutil makes certificates and keeps them up to date.
 //
 // # The words

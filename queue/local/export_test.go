@@ -1,0 +1,10 @@
+package local
+
+import (
+	"bufio"
+	"io"
+)
+
+func letterLines(w io.Writer) *unixLines {
+	return &unixLines{w: bufio.NewWriter(w), quote: true, start: true}
+}
