@@ -29,6 +29,8 @@
 // TCP and Socketmap are tables that another program answers for, by the protocols of
 // tcp_table(5) and socketmap_table(5); a Server lets others ask tables so.
 //
+// Memcache is a table in a memcached, in front of another one (memcache_table(5)).
+//
 // Inline, Static, Environ, Rand and Fail are small tables that stand in the
 // program, Getent is the users and groups of the machine.
 //

@@ -54,6 +54,7 @@ type OpenFunc func(ctx context.Context, o *Opener, name string) (LookupTable, er
 //	pipemap unionmap randmap
 //	tcp                     host:port
 //	socketmap               inet:host:port:name or unix:path:name
+//	memcache                a file of memcache_table(5)
 //	proxy                   proxy:type:name is type:name
 func Types() map[string]OpenFunc {
 	text := openFile(OpenHash)
@@ -69,7 +70,8 @@ func Types() map[string]OpenFunc {
 		"fail": func(_ context.Context, _ *Opener, name string) (LookupTable, error) {
 			return Fail{fmt.Errorf("%w: fail:%s", ErrFail, name)}, nil
 		},
-		"unix": openUnix, "proxy": openProxy, "randmap": openRand, "tcp": openTCP, "socketmap": openSocketmap,
+		"unix": openUnix, "proxy": openProxy, "randmap": openRand, "tcp": openTCP,
+		"memcache": openMemcache, "socketmap": openSocketmap,
 		"pipemap":  openNested(func(t []LookupTable) LookupTable { return Pipe(t...) }),
 		"unionmap": openNested(func(t []LookupTable) LookupTable { return Union(t...) }),
 	}

@@ -38,7 +38,12 @@ var errBadReply = errors.New("not an answer of this protocol")
 // ask writes a question and reads its answer, on a connection that is kept. A kept
 // one may have been closed by the other side meanwhile: then a new one is tried.
 func (r *Remote) ask(ctx context.Context, question []byte, read func(*bufio.Reader) (string, error)) (answer string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, orElse(r.Timeout, 30*time.Second))
+	return r.askAt(ctx, r.Address, orElse(r.Timeout, 30*time.Second), question, read)
+}
+
+// askAt is ask for protocols with a port and a patience of their own.
+func (r *Remote) askAt(ctx context.Context, address string, timeout time.Duration, question []byte, read func(*bufio.Reader) (string, error)) (answer string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := r.enter(ctx); err != nil {
 		return "", err
@@ -55,7 +60,7 @@ func (r *Remote) ask(ctx context.Context, question []byte, read func(*bufio.Read
 		}
 	}
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, orElse(r.Network, "tcp"), r.Address)
+	conn, err := d.DialContext(ctx, orElse(r.Network, "tcp"), address)
 	if err != nil {
 		return "", err
 	}
