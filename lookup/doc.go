@@ -24,7 +24,7 @@
 // files that such queries stand in. SQLHosts is a database on several hosts, of
 // which those that fail are left alone for a while.
 //
-// Tables in directories are in package ldap.
+// Tables in directories are in package ldap, those in Redis in package redis.
 //
 // TCP and Socketmap are tables that another program answers for, by the protocols of
 // tcp_table(5) and socketmap_table(5); a Server lets others ask tables so.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -262,5 +264,29 @@ func TestLDAP(t *testing.T) {
 	out, errs, code := call(t, "", "-q", "example", "ldap:table.cf")
 	assert.Empty(t, out)
 	assert.Contains(t, errs, "fatal")
+	assert.Equal(t, 1, code)
+}
+
+func TestCaches(t *testing.T) {
+	memcached, server := servertest.Memcached(t), servertest.Redis(t)
+	t.Chdir(t.TempDir())
+	write(t, "redis.cf", "hosts = unix:"+server.Socket+"\nkey_format = mail:%s\n")
+	write(t, "memcache.cf", "memcache = inet:"+memcached.Addr+"\nbackup = static:backed up\n")
+	c, err := net.Dial("unix", server.Socket)
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.Write([]byte("SET mail:alice box\r\n"))
+	require.NoError(t, err)
+	reply := make([]byte, len("+OK\r\n"))
+	_, err = io.ReadFull(c, reply)
+	require.NoError(t, err)
+	for reference, want := range map[string]string{"redis:redis.cf": "box\n", "memcache:memcache.cf": "backed up\n"} {
+		out, errs, code := call(t, "", "-q", "alice", reference)
+		assert.Equal(t, want, out)
+		assert.Empty(t, errs)
+		assert.Zero(t, code)
+	}
+	out, _, code := call(t, "", "-q", "bob", "redis:redis.cf")
+	assert.Empty(t, out)
 	assert.Equal(t, 1, code)
 }

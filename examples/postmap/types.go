@@ -20,6 +20,7 @@ import (
 	"github.com/mtakit/mtakit/lookup/compiled"
 	"github.com/mtakit/mtakit/lookup/ldap"
 	"github.com/mtakit/mtakit/lookup/lmdb"
+	"github.com/mtakit/mtakit/lookup/redis"
 )
 
 // defaultType is that of a table that is named without one.
@@ -32,7 +33,7 @@ func types() map[string]lookup.OpenFunc {
 	all["hash"], all["btree"] = textOr(bdb.Open, ".db", all["hash"]), textOr(bdb.Open, ".db", all["btree"])
 	all["lmdb"] = openCompiled(lmdb.Open, ".lmdb")
 	all["cdb"] = openCDB
-	all["ldap"] = ldap.Open
+	all["ldap"], all["redis"] = ldap.Open, redis.Open
 	all["environ"] = func(context.Context, *lookup.Opener, string) (lookup.LookupTable, error) {
 		return lookup.Environ{"*"}, nil
 	}
