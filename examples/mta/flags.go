@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/user"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/mtakit/mtakit/queue"
 	"github.com/mtakit/mtakit/queue/dsn"
 	"github.com/mtakit/mtakit/queue/filespool"
+	"github.com/mtakit/mtakit/queue/local"
 )
 
 // config is what the flags say.
@@ -31,6 +33,8 @@ type config struct {
 	notify, templates      string
 	texts                  dsn.Templates // what templates has in it
 	control                string
+	commands               string
+	runs                   *local.User // whom commands says; nil when it is ""
 	demo                   bool
 }
 
@@ -59,6 +63,7 @@ func parseFlags(args []string, help io.Writer) (config, error) {
 	f.StringVar(&c.log, "log", "text", "`format` of the log on standard error: text, json or off")
 	f.StringVar(&c.metrics, "metrics", "", "`address` of an HTTP server with /metrics in Prometheus' text format; \"\" turns it off")
 	f.StringVar(&c.control, "control", "control.sock", "`path` of the socket for examples/mqueue, in -dir unless it is absolute; \"\" turns it off")
+	f.StringVar(&c.commands, "commands", "", "`user` as whom aliases may run |commands and append to /files; \"\" means that they may not")
 	f.BoolVar(&c.demo, "demo", false, "start on free ports, send sample mail through the server, say what became of it, and exit")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -90,6 +95,9 @@ func (c *config) check(rest []string) error {
 	if err := c.readTemplates(); err != nil {
 		return fmt.Errorf("-templates %q: %w", c.templates, err)
 	}
+	if err := c.findUser(); err != nil {
+		return fmt.Errorf("-commands %q: %w", c.commands, err)
+	}
 	switch c.syncfs {
 	case "auto", "on", "off":
 	default:
@@ -111,6 +119,30 @@ func (c *config) check(rest []string) error {
 		return fmt.Errorf("-max-size %d: must not be negative", c.maxSize)
 	}
 	return c.checkNames()
+}
+
+// findUser finds who commands run as.
+func (c *config) findUser() error {
+	if c.commands == "" {
+		return nil
+	}
+	u, err := user.Lookup(c.commands)
+	if err != nil {
+		return err
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(u.Gid)
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 && os.Geteuid() != uid {
+		return errors.New("only root can run commands as somebody else")
+	}
+	c.runs = &local.User{Name: u.Username, UID: uid, GID: gid, Home: u.HomeDir}
+	return nil
 }
 
 func (c *config) checkNames() error {

@@ -26,6 +26,7 @@ import (
 	"github.com/mtakit/mtakit/maildir"
 	"github.com/mtakit/mtakit/queue"
 	"github.com/mtakit/mtakit/queue/control"
+	"github.com/mtakit/mtakit/queue/local"
 	"github.com/mtakit/mtakit/queue/relay"
 	"github.com/mtakit/mtakit/queue/verify"
 	"github.com/mtakit/mtakit/restrictions"
@@ -69,12 +70,17 @@ func start(c config, stdout, stderr io.Writer) error {
 func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	// What addresses become, and where they lead.
 	canonical := &rewrite.Canonical{Both: t.canonical, Origin: t.origin}
-	aliases := &rewrite.Aliases{Table: t.aliases, Domains: t.domains}
+	aliases := &rewrite.Aliases{Table: t.aliases, Domains: t.domains, Agent: c.runs != nil}
 	expander := &rewrite.Expander{Virtual: &rewrite.Virtual{Table: t.virtual, Origin: t.origin}, Mailboxes: t.mailboxes, Aliases: aliases}
 	aliased := &rewrite.Recipients{Canonical: canonical, Expander: &rewrite.Expander{Virtual: expander.Virtual}}
 	relocated := &rewrite.Relocated{Table: t.relocated, Aliased: aliased}
 	router := &rewrite.Router{Domains: t.domains, Mailboxes: t.mailboxes, Relocated: relocated,
 		Transport: &rewrite.Transport{Table: t.transport}, RelayHost: relayhost(c.relayhost)}
+
+	if aliases.Agent {
+		// Whose alias is left to the agent is known too.
+		router.Mailboxes = &rewrite.Recipients{Expander: &rewrite.Expander{Mailboxes: t.mailboxes, Aliases: aliases}}
+	}
 
 	cleanup := &rewrite.Cleanup{Canonical: canonical, Expander: expander}
 	trivial := &rewrite.Trivial{Origin: t.origin}
@@ -83,11 +89,16 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	s.local = &maildir.Agent{Root: s.mail, Mailboxes: lookup.Address(t.mailboxes), Hostname: c.hostname,
 		SyncFS: c.wholeSyncs(s.mail.Name()), Logger: s.logger}
 	s.remote = &relay.Agent{Hostname: c.hostname, Logger: s.logger}
+	var users queue.DeliveryAgent = s.local
+	if c.runs != nil {
+		users = &local.Agent{Mailboxes: s.local, Queue: queueOf{s}, Domains: t.domains, Aliases: unboxed{aliases, t.mailboxes},
+			Commands: &local.Commands{}, Files: &local.Files{}, Default: c.runs, Hostname: c.hostname, Logger: s.logger}
+	}
 	s.manager = &queue.Manager{
 		Spool:  s.spool,
 		Router: router,
 		Agents: map[string]queue.DeliveryAgent{
-			"local": s.local,
+			"local": users,
 			"smtp":  s.remote,
 		},
 		// Mailboxes are no site to be gentle with, and deliveries that wait for the
@@ -172,4 +183,27 @@ func verifier(expander *rewrite.Expander, m *queue.Manager) verify.Prober {
 // without one are for clients and senders.
 func tagged(tag string, t lookup.LookupTable) lookup.LookupTable {
 	return lookup.TagTable{Tag: tag, Table: t, TaggedOnly: true}
+}
+
+// queueOf is the queue of a server whose manager is made after its agents.
+type queueOf struct{ *server }
+
+// Begin is queue.Queue's.
+func (q queueOf) Begin(ctx context.Context, size int64) (mtakit.Draft, error) {
+	return q.manager.Begin(ctx, size)
+}
+
+// unboxed are the aliases of who has no mailbox: mailboxes win over aliases, as in
+// rewrite.Expander.
+type unboxed struct {
+	*rewrite.Aliases
+	mailboxes lookup.LookupTable
+}
+
+// Destinations asks for a mailbox first.
+func (u unboxed) Destinations(ctx context.Context, address string) ([]string, bool, error) {
+	if _, ok, err := lookup.Address(u.mailboxes).Lookup(ctx, address); ok || err != nil {
+		return nil, false, err
+	}
+	return u.Aliases.Destinations(ctx, address)
 }

@@ -75,7 +75,7 @@ func (s *server) open(c config, observers []mtakit.Observer) (err error) {
 	if s.dir, err = prepare(c.dir); err != nil {
 		return err
 	}
-	if s.tables, err = openTables(filepath.Join(s.dir, "etc"), s.logger); err != nil {
+	if s.tables, err = openTables(filepath.Join(s.dir, "etc"), c.runs != nil, s.logger); err != nil {
 		return err
 	}
 	s.tls = &tlsutil.Dir{Path: filepath.Join(s.dir, "tls"), Names: []string{c.hostname, "localhost", "127.0.0.1", "::1"}, Logger: s.logger}

@@ -20,7 +20,8 @@ type tables struct {
 	logger                                                 *slog.Logger
 }
 
-func openTables(etc string, logger *slog.Logger) (*tables, error) {
+// commands says that aliases may have some.
+func openTables(etc string, commands bool, logger *slog.Logger) (*tables, error) {
 	t := &tables{logger: logger}
 	// A domain or a network may stand alone in its line.
 	hash := func(path string, o lookup.Options) (*lookup.File, error) {
@@ -30,7 +31,7 @@ func openTables(etc string, logger *slog.Logger) (*tables, error) {
 		return lookup.OpenHash(path, o)
 	}
 	aliases := func(path string, o lookup.Options) (*lookup.File, error) {
-		o.Inspect = unusable
+		o.Inspect = func(file, text string) []error { return unusable(file, text, commands) }
 		return lookup.OpenAliases(path, o)
 	}
 	for _, f := range []struct {
@@ -79,8 +80,9 @@ func (t *tables) origin() string {
 }
 
 // unusable finds the aliases that are not enabled: |command, /file, :include:.
-func unusable(file, text string) (problems []error) {
-	for _, err := range new(rewrite.Aliases).Check(file, strings.NewReader(text)) {
+func unusable(file, text string, commands bool) (problems []error) {
+	aliases := rewrite.Aliases{Agent: commands}
+	for _, err := range aliases.Check(file, strings.NewReader(text)) {
 		if e, ok := errors.AsType[*rewrite.LineError](err); ok {
 			err = &lookup.LineError{File: e.File, Line: e.Line, Reason: e.Err.Error()}
 		}

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// ErrDisabled is wrapped when an alias leads to a |command or a /file, which are
-// never enabled, or to an :include: while Includes is nil.
+// ErrDisabled is wrapped when an alias leads to a |command or a /file, which only
+// agents deliver to, or to an :include: while Includes is nil.
 var ErrDisabled = errors.New("not enabled")
 
 // Aliases replaces users of our own domains by any number of addresses, as
@@ -30,8 +30,12 @@ type Aliases struct {
 	// lines as you like, with comments, and of further files. nil means that includes are
 	// not enabled.
 	Includes Includes
-	Limit    int // most results for one address; 0 means 1000
-	Depth    int // most replacements on the way to one result; 0 means 1000
+	// Agent says that an agent asks Destinations at the delivery, such as that of
+	// queue/local: an alias with a |command or a /file is left to it, and Expand returns
+	// the address itself. false means ErrDisabled.
+	Agent bool
+	Limit int // most results for one address; 0 means 1000
+	Depth int // most replacements on the way to one result; 0 means 1000
 }
 
 // Expand returns the addresses that the recipient is replaced by, each once; the
@@ -50,6 +54,9 @@ func (a *Aliases) next(ctx context.Context, address string) ([]string, bool, err
 		return nil, false, wrap("aliases", err)
 	}
 	items, err := a.destinations(value)
+	if a.left(err) {
+		return nil, false, nil
+	}
 	if err != nil {
 		return nil, false, fmt.Errorf("aliases: value of %q: %w", address, err)
 	}
@@ -60,6 +67,9 @@ func (a *Aliases) next(ctx context.Context, address string) ([]string, bool, err
 	}
 	return list, true, nil
 }
+
+// left reports whether an alias that is not enabled here is the agent's.
+func (a *Aliases) left(err error) bool { return a.Agent && errors.Is(err, ErrDisabled) }
 
 // find looks for user+ext@domain, user@domain, user+ext and user.
 func (a *Aliases) find(ctx context.Context, address string) (string, bool, error) {

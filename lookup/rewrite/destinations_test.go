@@ -49,6 +49,20 @@ func TestDestinations(t *testing.T) {
 		assert.False(t, ok, address)
 	}
 
+	got, err := a.Expand(t.Context(), "list@here")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"alice@here", "bob@there"}, got)
+	_, err = a.Expand(t.Context(), "cmd@here")
+	assert.ErrorIs(t, err, rewrite.ErrDisabled)
+	a.Agent = true
+	got, err = a.Expand(t.Context(), "cmd@here")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"cmd@here"}, got, "the agent's")
+	known := rewrite.Recipients{Expander: &rewrite.Expander{Aliases: a}}
+	_, ok, err := known.Lookup(t.Context(), "file@here")
+	require.NoError(t, err)
+	assert.True(t, ok)
+
 	list, err := a.Forward("alice@here", "# away\n\\alice, bob@there\n|exec vacation\n\"|a, b\",\n  carol\n")
 	require.NoError(t, err)
 	assert.Equal(t, []string{`\alice@here`, "bob@there", "|exec vacation", "|a, b", "carol@here"}, list)

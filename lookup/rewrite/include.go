@@ -155,7 +155,7 @@ func (a *Aliases) disabled(item Item) bool {
 // enabled reports the first item that is disabled.
 func (a *Aliases) enabled(items []Item) error {
 	for _, item := range items {
-		if a.disabled(item) {
+		if a.disabled(item) && (item.Kind == ToInclude || !a.Agent) {
 			return fmt.Errorf("%s %w: %.100q", item.Kind, ErrDisabled, item.Text)
 		}
 	}

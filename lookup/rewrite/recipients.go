@@ -47,6 +47,9 @@ func (x *Expander) entry(ctx context.Context, address string) (string, bool, err
 	value, ok, err := x.Aliases.find(ctx, address)
 	if ok {
 		_, err = x.Aliases.destinations(value)
+		if x.Aliases.left(err) {
+			err = nil
+		}
 	}
 	return value, ok, wrap("aliases", err)
 }
