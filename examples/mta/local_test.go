@@ -1,4 +1,4 @@
-package mtakit_test
+package main
 
 import (
 	"context"
