@@ -58,10 +58,20 @@ func (c *Commands) run(ctx context.Context, l letter, command string, u User) mt
 	written := make(chan error, 1)
 	go func() {
 		err := l.writeTo(stdin, false)
+		if !harmless(err) {
+			cancel()
+			// Before its input ends: it must not take half a message for the whole.
+			err = errors.Join(err, cmd.Cancel())
+		}
 		written <- errors.Join(err, stdin.Close())
 	}()
 	err = cmd.Wait() // closes our end, so that the writer ends too
 	return ended(ctx, command, said.String(), err, <-written)
+}
+
+// harmless reports whether writing ended because the command wanted no more.
+func harmless(err error) bool {
+	return err == nil || errors.Is(err, syscall.EPIPE) || errors.Is(err, os.ErrClosed)
 }
 
 var errTime = errors.New("time limit exceeded")
@@ -83,7 +93,7 @@ func ended(ctx context.Context, command, said string, err, written error) mtakit
 		return failed(4, 3, 0, "command failed: "+name)
 	// A command need not read all. What could not be read to be given to it is another
 	// thing.
-	case written != nil && !errors.Is(written, syscall.EPIPE) && !errors.Is(written, os.ErrClosed):
+	case !harmless(written):
 		return failed(4, 3, 0, "cannot write to the command: "+name)
 	}
 	return mtakit.Result{Outcome: mtakit.Delivered, Status: smtp.EnhancedCode{2, 0, 0}, Diagnostic: "delivered to command: " + command}

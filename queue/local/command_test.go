@@ -1,11 +1,14 @@
 package local
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -119,4 +122,34 @@ func TestCommandRights(t *testing.T) {
 	require.NoError(t, os.WriteFile(secret, []byte("x@there"), 0o600))
 	_, err = readForward(*h.Default, secret)
 	assert.ErrorIs(t, err, os.ErrPermission)
+}
+
+// broken is a body that cannot be read to its end.
+type broken struct{ mtakit.Bytes }
+
+func (b broken) Open() (io.ReadCloser, error) {
+	r, err := b.Bytes.Open()
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(r, iotest.ErrReader(errors.New("disk on fire"))), r}, err
+}
+
+// A message that cannot be read is never half a message for a command or in a file.
+func TestBrokenBody(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	done, box := filepath.Join(dir, "done"), filepath.Join(dir, "box")
+	require.NoError(t, os.WriteFile(box, []byte("old\n"), 0o600))
+	h := newHouse(t, aliases{"a@here": {"|cat >/dev/null && touch " + done}, "b@here": {box}})
+	for _, to := range []string{"a@here", "b@here"} {
+		d := delivery(hello, to)
+		d.Message.Body = broken{mtakit.Bytes(strings.Repeat("x\r\n", 1<<17))}
+		r := h.Deliver(t.Context(), d)[0]
+		assert.Equal(t, mtakit.Deferred, r.Outcome, r.Diagnostic)
+	}
+	assert.NoFileExists(t, done)
+	b, err := os.ReadFile(box)
+	require.NoError(t, err)
+	assert.Equal(t, "old\n", string(b))
 }
