@@ -16,7 +16,7 @@ import (
 // asked for in Backup, and put there. While the server is down Backup answers alone.
 // It must not be copied after its first use.
 type Memcache struct {
-	Remote // Address "" means "localhost:11211", Timeout 0 means 5 seconds
+	Remote // Address "" means "localhost:11211", Timeout 0 means 2 seconds
 	// Backup has what is in the cache. nil means that the cache is all there is.
 	Backup LookupTable
 	// Key is what is asked for, with %-expansions; the zero value means the key as it
@@ -113,7 +113,7 @@ func (t *Memcache) address() string { return orElse(t.Address, "localhost:11211"
 // try asks more than once, but for a server that takes no connections.
 func (t *Memcache) try(ctx context.Context, question []byte, read func(*bufio.Reader) (string, error)) (answer string, err error) {
 	for n := 1; ; n++ {
-		answer, err = t.askAt(ctx, t.address(), orElse(t.Timeout, 5*time.Second), question, read)
+		answer, err = t.askAt(ctx, t.address(), orElse(t.Timeout, 2*time.Second), question, read)
 		var refused *net.OpError
 		if err == nil || n >= orElse(t.Tries, 2) || ctx.Err() != nil || errors.As(err, &refused) && refused.Op == "dial" || errors.Is(err, net.ErrClosed) {
 			return answer, err

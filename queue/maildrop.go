@@ -86,8 +86,8 @@ type Maildrop struct {
 	MaxSize int64
 	// MaxRecipients is how many recipients it may have; zero means 50000.
 	MaxRecipients int
-	// MaxHops is how many Received fields a message may have; one that has as
-	// many is in a loop. Zero means 50.
+	// MaxHops is the number of Received fields, ours included, at which a message
+	// is in a loop. Zero means 50.
 	MaxHops int
 	// Concurrency is how many files are taken at a time; zero means 32.
 	Concurrency int
@@ -217,7 +217,7 @@ func (d *Maildrop) submit(ctx context.Context, r io.Reader, size int64, from ori
 	if err != nil {
 		return "", err
 	}
-	if n := cmp.Or(d.MaxHops, 50); m.Header.Count("Received") >= n {
+	if n := cmp.Or(d.MaxHops, 50); m.Header.Count("Received")+1 >= n {
 		return "", fmt.Errorf("%w: %d Received fields: the message is in a loop", ErrSubmission, n)
 	}
 	if keep, err := filtered(ctx, d.Filter, d.log(), env, m); err != nil || !keep {

@@ -341,14 +341,15 @@ func TestMaildropSubmit(t *testing.T) {
 		{1001, text + strings.Repeat("x", 2000), queue.ErrSubmission, true},
 		{1001, "attribute: uid=0\n" + text, queue.ErrSubmission, true},
 		{1001, "version: 9\n" + text, queue.ErrVersion, false},
-		{1001, strings.Replace(text, "Subject: x\n", strings.Repeat("Received: x\n", 50), 1), queue.ErrSubmission, true},
+		{1001, strings.Replace(text, "Subject: x\n", strings.Repeat("Received: x\n", 49), 1), queue.ErrSubmission, true},
+		{1001, strings.Replace(text, "Subject: x\n", strings.Repeat("Received: x\n", 48), 1), nil, false},
 		{1001, "", queue.ErrSubmission, true},
 	} {
 		_, err := d.Submit(t.Context(), tt.uid, strings.NewReader(tt.text))
 		require.ErrorIs(t, err, tt.is)
 		assert.Equal(t, tt.final, errors.Is(err, queue.ErrSubmission), "%v", err)
 	}
-	assert.Equal(t, 1, s.len())
+	assert.Equal(t, 2, s.len())
 	id, err = d.Submit(t.Context(), 0, strings.NewReader("attribute: uid=5\nattribute: k=v\n"+text))
 	require.NoError(t, err, "root may set attributes, but not who it is")
 	assert.Equal(t, map[string]string{"uid": "0", "k": "v"}, s.get(id).Envelope.Attrs)

@@ -93,7 +93,8 @@ type Agent struct {
 	Default *User
 	// Hostname is the name in Received fields; "" means "localhost".
 	Hostname string
-	// Hops is how many Received fields a message may have that goes on; 0 means 50.
+	// Hops is the number of Received fields, ours included, at which a message that goes
+	// on is in a loop; 0 means 50.
 	Hops int
 	// Limit is the most destinations of one recipient; 0 means 100,000.
 	Limit int

@@ -194,7 +194,7 @@ func TestForwarded(t *testing.T) {
 	assert.Equal(t, smtp.EnhancedCode{5, 4, 6}, again.Status, "it came back")
 	assert.Len(t, h.sent.envelopes, 1)
 
-	hops := h.Deliver(t.Context(), delivery(strings.Repeat("Received: x\r\n", 50)+hello, "a@here"))[0]
+	hops := h.Deliver(t.Context(), delivery(strings.Repeat("Received: x\r\n", 49)+hello, "a@here"))[0]
 	assert.Equal(t, smtp.EnhancedCode{5, 4, 6}, hops.Status)
 }
 

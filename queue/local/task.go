@@ -38,7 +38,7 @@ type task struct {
 // What goes on goes first: when that fails, nothing has been delivered twice.
 func (t *task) run(ctx context.Context, all []destination) mtakit.Result {
 	own, away := t.divide(all)
-	if len(away) > 0 && t.d.Message.Header.Count("Received") >= cmp.Or(t.agent.Hops, defaultHops) {
+	if len(away) > 0 && t.d.Message.Header.Count("Received")+1 >= cmp.Or(t.agent.Hops, defaultHops) {
 		return failed(5, 4, 6, "too many hops")
 	}
 	for _, group := range away {
