@@ -130,7 +130,7 @@ func (a *Agent) deliver(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recip
 	if err != nil {
 		return a.unexpanded(ctx, d, r, err)
 	}
-	t := &task{agent: a, d: d, recipient: r}
+	t := &attempt{agent: a, d: d, recipient: r}
 	return t.run(ctx, all)
 }
 

@@ -118,6 +118,17 @@ func TestCommandRights(t *testing.T) {
 	assert.True(t, ownedBy(info, 65534))
 	assert.Equal(t, 0, os.Geteuid(), "and the process is what it was")
 
+	h.Users, h.DotForward = table{"root": "root:x:0:0::" + dir + ":/bin/sh"}, ".forward"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ".forward"), []byte("|id>"+out), 0o600))
+	require.NoError(t, os.Chmod(dir, 0o755))
+	r = h.deliver("root@here")
+	require.Equal(t, mtakit.Delivered, r.Outcome, r.Diagnostic)
+	b, err = os.ReadFile(out)
+	require.NoError(t, err)
+	assert.Contains(t, string(b), "uid=65534", "root's .forward is not run as root")
+	h.Users = table{"root": "root:x:0:0::/dev/null:/bin/sh"}
+	assert.Equal(t, smtp.EnhancedCode{5, 1, 1}, h.deliver("root@here").Status, "a home that is none has no .forward")
+
 	secret := filepath.Join(dir, "secret")
 	require.NoError(t, os.WriteFile(secret, []byte("x@there"), 0o600))
 	_, err = readForward(*h.Default, secret)

@@ -26,7 +26,7 @@
 //
 // Least rights: commands run, and files are written and read, as the user whose .forward
 // names them, or as Agent.Default for aliases; never as root because nobody said
-// otherwise. A .forward must be a regular file of the user or root that nobody else may
+// otherwise: that of root has the rights of aliases. A .forward must be a regular file of the user or root that nobody else may
 // write to.
 //
 // Loops end: by the Delivered-To field of each mailbox and forwarded message (5.4.6), by

@@ -160,7 +160,7 @@ func (x *expansion) alias(ctx context.Context, address string, h hop) (done bool
 // owner returns the address that is told of what a list cannot deliver, when it exists.
 func (x *expansion) owner(ctx context.Context, address string) (string, bool, error) {
 	name, domain := split(address)
-	name, _ = x.agent.extension(name)
+	name, _ = splitExtension(name, x.agent.Delimiter)
 	if strings.HasPrefix(name, `"`) {
 		return "", false, nil
 	}
@@ -230,9 +230,14 @@ func (x *expansion) add(t destination) error {
 	return nil
 }
 
-// extension cuts a local part where its extension begins.
-func (a *Agent) extension(local string) (user, extension string) {
-	if i := strings.IndexAny(local, a.Delimiter); i > 0 && !strings.HasPrefix(local, `"`) {
+// splitExtension cuts a local part where its extension begins. With "-" the names of
+// lists are whole: owner-list, list-request (owner_request_special).
+func splitExtension(local, delimiters string) (user, extension string) {
+	lower := strings.ToLower(local)
+	if strings.HasPrefix(local, `"`) || strings.Contains(delimiters, "-") && (strings.HasPrefix(lower, "owner-") || strings.HasSuffix(lower, "-request")) {
+		return local, ""
+	}
+	if i := strings.IndexAny(local, delimiters); i > 0 {
 		return local[:i], local[i:]
 	}
 	return local, ""

@@ -29,7 +29,9 @@ type Files struct {
 var (
 	errFull   = errors.New("size limit exceeded")
 	errLocked = errors.New("locked by somebody else")
-	errNoFile = errors.New("mail is only appended to files that are regular, have one name and are no programs")
+	// errReplaced is not told to anybody: the new file is opened.
+	errReplaced = errors.New("another file has this name now")
+	errNoFile   = errors.New("mail is only appended to files that are regular, have one name and are no programs")
 )
 
 const (
@@ -53,7 +55,21 @@ func (s *Files) append(ctx context.Context, l letter, name string, u User) error
 	})
 }
 
-func (s *Files) write(ctx context.Context, l letter, name string) (err error) {
+// write appends to the file that has the name when it is locked: a mail reader may have
+// put another in its place meanwhile.
+func (s *Files) write(ctx context.Context, l letter, name string) error {
+	for {
+		err := s.writeOnce(ctx, l, name)
+		if !errors.Is(err, errReplaced) {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Files) writeOnce(ctx context.Context, l letter, name string) (err error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	created := errors.Is(err, os.ErrNotExist)
 	if created {
@@ -74,6 +90,9 @@ func (s *Files) write(ctx context.Context, l letter, name string) (err error) {
 		return l.writeTo(f, true)
 	}
 	if err := lockRange(ctx, f); err != nil {
+		return err
+	}
+	if err := still(name, f); err != nil {
 		return err
 	}
 	if err := s.extend(f, l); err != nil || !created {
@@ -105,6 +124,19 @@ func (s *Files) extend(f *os.File, l letter) error {
 	return nil
 }
 
+// still reports with errReplaced that the name is another file's by now.
+func still(name string, f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	now, err := os.Lstat(name)
+	if errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(info, now) {
+		return errReplaced
+	}
+	return err
+}
+
 // suitable refuses what no mail is appended to. device is true for what keeps nothing.
 func suitable(f *os.File) (device bool, err error) {
 	info, err := f.Stat()
@@ -128,8 +160,9 @@ func lockFile(ctx context.Context, name string) (unlock func(), err error) {
 		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		switch {
 		case err == nil:
-			_, werr := fmt.Fprintf(f, "%d\n", os.Getpid()) // for who looks; a full disk shows in the mailbox too
-			return func() { os.Remove(name) }, errors.Join(ignore(werr, syscall.ENOSPC), f.Close())
+			fmt.Fprintf(f, "%d\n", os.Getpid()) // for people who look: the lock is the name
+			f.Close()
+			return func() { os.Remove(name) }, nil
 		case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOSPC), errors.Is(err, os.ErrNotExist):
 			return func() {}, nil
 		case !errors.Is(err, os.ErrExist):
@@ -143,13 +176,6 @@ func lockFile(ctx context.Context, name string) (unlock func(), err error) {
 			return nil, err
 		}
 	}
-}
-
-func ignore(err, harmless error) error {
-	if errors.Is(err, harmless) {
-		return nil
-	}
-	return err
 }
 
 // pause waits before the next try.

@@ -124,3 +124,27 @@ func TestMbox(t *testing.T) {
 	require.Equal(t, mtakit.Delivered, b.Deliver(t.Context(), delivery(hello, "Alice@here"))[0].Outcome)
 	assert.FileExists(t, filepath.Join(dir, "Mailbox"))
 }
+
+// A mail reader that puts a new file in the place of the mailbox while its lock is waited
+// for loses no mail: it goes to the new one.
+func TestFileIsReplaced(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	box, next := filepath.Join(dir, "box"), filepath.Join(dir, "next")
+	require.NoError(t, os.WriteFile(box, []byte("old\n"), 0o600))
+	require.NoError(t, os.WriteFile(next, []byte("new\n"), 0o600))
+	f, err := os.OpenFile(box, os.O_RDWR, 0)
+	require.NoError(t, err)
+	require.NoError(t, tryLock(f))
+	opened, err := os.OpenFile(box, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer opened.Close()
+	require.ErrorIs(t, tryLock(opened), syscall.EAGAIN)
+	require.NoError(t, still(box, opened))
+	require.NoError(t, os.Rename(next, box))
+	require.NoError(t, f.Close())
+	require.NoError(t, tryLock(opened))
+	require.ErrorIs(t, still(box, opened), errReplaced)
+	require.NoError(t, os.Remove(box))
+	require.ErrorIs(t, still(box, opened), errReplaced)
+}

@@ -1,3 +1,7 @@
+//go:build !386 && !arm && !mips && !mipsle
+
+// The bare system calls of 32-bit Linux have user IDs of 16 bits.
+
 package local
 
 import (

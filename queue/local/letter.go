@@ -154,9 +154,9 @@ func (u *unixLines) end() error {
 // environment is what a command is told, as in local(8).
 func (l letter) environment(u User) []string {
 	name, domain := split(l.local)
-	user, extension := name, ""
-	if i := strings.IndexAny(name, l.delimiter); i > 0 {
-		user, extension = name[:i], name[i+1:]
+	user, extension := splitExtension(name, l.delimiter)
+	if extension != "" {
+		extension = extension[1:]
 	}
 	values := [...][2]string{
 		{"PATH", "/usr/bin:/bin"}, {"SHELL", "/bin/sh"}, {"HOME", u.Home}, {"LOGNAME", u.Name}, {"USER", u.Name},

@@ -58,7 +58,7 @@ func (a *Agent) find(ctx context.Context, address string) (u User, extension str
 		for _, extended := range []bool{true, false} {
 			extension = ""
 			if !extended {
-				name, extension = a.extension(name)
+				name, extension = splitExtension(name, a.Delimiter)
 			}
 			line, ok, err := a.Users.Lookup(ctx, name)
 			if err != nil {
@@ -93,7 +93,7 @@ func (x *expansion) dotForward(ctx context.Context, address string) ([]string, *
 	}
 	for _, name := range names {
 		text, err := readForward(u, filepath.Join(u.Home, name))
-		if errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // a home of /dev/null
 			continue
 		}
 		if errors.Is(err, errUntrusted) {

@@ -27,8 +27,8 @@ const defaultHops = 50
 
 var errDisabled = errors.New("not enabled")
 
-// task is the delivery for one recipient.
-type task struct {
+// attempt is the delivery for one recipient.
+type attempt struct {
 	agent     *Agent
 	d         *mtakit.Delivery
 	recipient *mtakit.Recipient
@@ -36,7 +36,7 @@ type task struct {
 
 // run delivers to what is at its end here, sends on the rest, and says how it went.
 // What goes on goes first: when that fails, nothing has been delivered twice.
-func (t *task) run(ctx context.Context, all []destination) mtakit.Result {
+func (t *attempt) run(ctx context.Context, all []destination) mtakit.Result {
 	own, away := t.divide(all)
 	if len(away) > 0 && t.d.Message.Header.Count("Received")+1 >= cmp.Or(t.agent.Hops, defaultHops) {
 		return failed(5, 4, 6, "too many hops")
@@ -88,7 +88,7 @@ type group struct {
 }
 
 // divide parts what is delivered at once from what goes into the queue.
-func (t *task) divide(all []destination) (own []destination, away []*group) {
+func (t *attempt) divide(all []destination) (own []destination, away []*group) {
 	bySender := map[string]*group{}
 	for _, to := range all {
 		if to.kind != toAddress && to.sender == t.d.Envelope.Sender {
@@ -112,7 +112,7 @@ func (t *task) divide(all []destination) (own []destination, away []*group) {
 
 // forward puts what goes on under one sender into the queue: the addresses as one
 // message, and what is delivered in the name of an owner as others.
-func (t *task) forward(ctx context.Context, g *group) error {
+func (t *attempt) forward(ctx context.Context, g *group) error {
 	if len(g.addresses) > 0 {
 		if err := t.send(ctx, g); err != nil {
 			return err
@@ -126,7 +126,7 @@ func (t *task) forward(ctx context.Context, g *group) error {
 	return nil
 }
 
-func (t *task) send(ctx context.Context, g *group) error {
+func (t *attempt) send(ctx context.Context, g *group) error {
 	env := t.envelope(g.sender)
 	for _, to := range g.addresses {
 		r := mtakit.Recipient{Address: to.text, Original: t.recipient.OriginalAddress()}
@@ -149,7 +149,7 @@ func (t *task) send(ctx context.Context, g *group) error {
 
 // postpone puts destinations that could not be delivered to, or that an owner answers
 // for, into a message of their own.
-func (t *task) postpone(ctx context.Context, sender string, some []destination) error {
+func (t *attempt) postpone(ctx context.Context, sender string, some []destination) error {
 	env := t.envelope(sender)
 	r := mtakit.Recipient{Address: t.recipient.Address, Original: t.recipient.OriginalAddress()}
 	if sender == t.d.Envelope.Sender {
@@ -166,7 +166,7 @@ func (t *task) postpone(ctx context.Context, sender string, some []destination) 
 
 // envelope is what the next message has of this one. Under an owner it is a new one for
 // DSNs too (RFC 3461, section 5.2.7.3).
-func (t *task) envelope(sender string) *mtakit.Envelope {
+func (t *attempt) envelope(sender string) *mtakit.Envelope {
 	env := t.d.Envelope.Clone()
 	env.Sender, env.Recipients = sender, nil
 	env.Params, env.NotBefore, env.Hold, env.Filter = nil, time.Time{}, "", ""
@@ -182,7 +182,7 @@ func (t *task) envelope(sender string) *mtakit.Envelope {
 
 // options are the recipient's DSN parameters without the wish to hear of success: the
 // report that he was expanded is the answer to that (RFC 3461, section 5.2.7.2).
-func (t *task) options() smtp.RcptOptions {
+func (t *attempt) options() smtp.RcptOptions {
 	o := t.recipient.Options
 	if len(o.Notify) == 0 {
 		return o
@@ -194,7 +194,7 @@ func (t *task) options() smtp.RcptOptions {
 	return o
 }
 
-func (t *task) submit(ctx context.Context, env *mtakit.Envelope, fields ...mtakit.Field) error {
+func (t *attempt) submit(ctx context.Context, env *mtakit.Envelope, fields ...mtakit.Field) error {
 	draft, err := t.agent.Queue.Begin(ctx, t.d.Message.Size())
 	if err != nil {
 		return err
@@ -213,7 +213,7 @@ func (t *task) submit(ctx context.Context, env *mtakit.Envelope, fields ...mtaki
 	return err
 }
 
-func (t *task) notForwarded(ctx context.Context, err error) mtakit.Result {
+func (t *attempt) notForwarded(ctx context.Context, err error) mtakit.Result {
 	t.agent.log(ctx, t.d, t.recipient, fmt.Errorf("forward: %w", err))
 	if reply, ok := mtakit.AsReply(err); ok {
 		return failed(4, reply.EnhancedCode[1], reply.EnhancedCode[2], "cannot forward: "+reply.Message)
@@ -222,7 +222,7 @@ func (t *task) notForwarded(ctx context.Context, err error) mtakit.Result {
 }
 
 // direct delivers to one destination that is at its end here.
-func (t *task) direct(ctx context.Context, to *destination) mtakit.Result {
+func (t *attempt) direct(ctx context.Context, to *destination) mtakit.Result {
 	if to.kind == toMailbox {
 		return t.mailbox(ctx, to)
 	}
@@ -239,7 +239,7 @@ func (t *task) direct(ctx context.Context, to *destination) mtakit.Result {
 	return t.result(ctx, to, t.file(ctx, to, user))
 }
 
-func (t *task) file(ctx context.Context, to *destination, user User) error {
+func (t *attempt) file(ctx context.Context, to *destination, user User) error {
 	c := t.copyFor(to)
 	switch {
 	case to.kind == toFolder && t.agent.Folders != nil:
@@ -255,7 +255,7 @@ func (t *task) file(ctx context.Context, to *destination, user User) error {
 }
 
 // mailbox hands the message to the agent for mailboxes.
-func (t *task) mailbox(ctx context.Context, to *destination) mtakit.Result {
+func (t *attempt) mailbox(ctx context.Context, to *destination) mtakit.Result {
 	d := *t.d
 	d.Recipients = []mtakit.Recipient{{Address: to.text, Options: t.recipient.Options, Original: t.recipient.OriginalAddress()}}
 	d.Report = nil
@@ -263,9 +263,9 @@ func (t *task) mailbox(ctx context.Context, to *destination) mtakit.Result {
 }
 
 // who acts for a destination.
-func (t *task) who(to *destination) (User, error) {
+func (t *attempt) who(to *destination) (User, error) {
 	switch {
-	case to.user != nil:
+	case to.user != nil && to.user.UID != 0: // root's .forward has no more rights than an alias
 		return *to.user, nil
 	case t.agent.Default != nil:
 		return *t.agent.Default, nil
@@ -278,12 +278,12 @@ func (t *task) who(to *destination) (User, error) {
 }
 
 // copyFor is the message as a destination gets it.
-func (t *task) copyFor(to *destination) letter {
+func (t *attempt) copyFor(to *destination) letter {
 	return letter{envelope: t.d.Envelope, recipient: t.recipient, message: t.d.Message, local: to.via, delimiter: t.agent.Delimiter}
 }
 
 // result makes a result of an error, and writes down what the administrator must know.
-func (t *task) result(ctx context.Context, to *destination, err error) mtakit.Result {
+func (t *attempt) result(ctx context.Context, to *destination, err error) mtakit.Result {
 	if err == nil {
 		return mtakit.Result{Outcome: mtakit.Delivered, Status: smtp.EnhancedCode{2, 0, 0}, Diagnostic: "delivered to file " + to.text}
 	}
