@@ -18,7 +18,7 @@ func TestCommands(t *testing.T) {
 	require.NoError(t, err)
 	made := t.TempDir()
 	ran, box := filepath.Join(made, "ran"), filepath.Join(made, "box")
-	dir := tablesIn(t, map[string]string{"aliases": "postmaster: alice\nrun: |cat >" + ran + ", alice, " + box + "\nalias: run\n"})
+	dir := tablesIn(t, map[string]string{"aliases": "postmaster: run\nrun: |cat >" + ran + ", alice, " + box + "\nalias: run\n"})
 	p := launch(t, dir, "-commands", me.Username)
 	c := dial(t, p.smtp)
 	c.talk("MAIL FROM:<bob@second.test>", "250",
@@ -29,6 +29,7 @@ func TestCommands(t *testing.T) {
 	text := p.mails(t, "example.test/alice", 1)[0]
 	assert.Contains(t, text, "\nX-Original-To: alias@example.test\nDelivered-To: alice@example.test\n")
 	p.logged(t, "delivered to 3 destinations")
+	assert.NotContains(t, p.stderr.String(), "leads nowhere", "postmaster has a command")
 	for name, line := range map[string]string{ran: "\nFrom me\n", box: "\n>From me\n"} {
 		b, err := os.ReadFile(name)
 		require.NoError(t, err)

@@ -77,9 +77,10 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	router := &rewrite.Router{Domains: t.domains, Mailboxes: t.mailboxes, Relocated: relocated,
 		Transport: &rewrite.Transport{Table: t.transport}, RelayHost: relayhost(c.relayhost)}
 
-	if aliases.Agent {
-		// Whose alias is left to the agent is known too.
-		router.Mailboxes = &rewrite.Recipients{Expander: &rewrite.Expander{Mailboxes: t.mailboxes, Aliases: aliases}}
+	var known rewrite.Table = lookup.Address(t.mailboxes)
+	if aliases.Agent { // an alias that is left to the agent is known too
+		known = &rewrite.Recipients{Expander: &rewrite.Expander{Mailboxes: t.mailboxes, Aliases: aliases}}
+		router.Mailboxes = known
 	}
 
 	cleanup := &rewrite.Cleanup{Canonical: canonical, Expander: expander}
@@ -90,9 +91,10 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		SyncFS: c.wholeSyncs(s.mail.Name()), Logger: s.logger}
 	s.remote = &relay.Agent{Hostname: c.hostname, Logger: s.logger}
 	var users queue.DeliveryAgent = s.local
+	commands := &local.Agent{Mailboxes: s.local, Domains: t.domains, Aliases: unboxed{aliases, t.mailboxes},
+		Commands: &local.Commands{}, Files: &local.Files{}, Default: c.runs, Hostname: c.hostname, Logger: s.logger}
 	if c.runs != nil {
-		users = &local.Agent{Mailboxes: s.local, Queue: queueOf{s}, Domains: t.domains, Aliases: unboxed{aliases, t.mailboxes},
-			Commands: &local.Commands{}, Files: &local.Files{}, Default: c.runs, Hostname: c.hostname, Logger: s.logger}
+		users = commands
 	}
 	s.manager = &queue.Manager{
 		Spool:  s.spool,
@@ -111,6 +113,8 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		Postmaster: "postmaster@" + cmp.Or(t.origin(), c.hostname), Notify: c.notifyClasses(), NoticeFilter: cleanup, Templates: c.texts,
 		Logger: s.logger, Observer: observer,
 	}
+
+	commands.Queue = s.manager
 
 	// Who is asked for, where the access table says so.
 	s.verified = &verify.Cache{Prober: verifier(expander, s.manager), Logger: s.logger}
@@ -161,7 +165,7 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		MaySubmit: t.submitters, MayList: t.listers, MayFlush: t.flushers, Logger: s.logger,
 	}
 
-	s.check = func(ctx context.Context) { t.check(ctx, expander) }
+	s.check = func(ctx context.Context) { t.check(ctx, expander, known) }
 }
 
 // verifier asks for what an address becomes. One that becomes many is taken for
@@ -183,14 +187,6 @@ func verifier(expander *rewrite.Expander, m *queue.Manager) verify.Prober {
 // without one are for clients and senders.
 func tagged(tag string, t lookup.LookupTable) lookup.LookupTable {
 	return lookup.TagTable{Tag: tag, Table: t, TaggedOnly: true}
-}
-
-// queueOf is the queue of a server whose manager is made after its agents.
-type queueOf struct{ *server }
-
-// Begin is queue.Queue's.
-func (q queueOf) Begin(ctx context.Context, size int64) (mtakit.Draft, error) {
-	return q.manager.Begin(ctx, size)
 }
 
 // unboxed are the aliases of who has no mailbox: mailboxes win over aliases, as in

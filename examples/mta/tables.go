@@ -92,20 +92,20 @@ func unusable(file, text string, commands bool) (problems []error) {
 }
 
 // check warns of domains whose postmaster leads nowhere (RFC 5321, section 4.5.1).
-func (t *tables) check(ctx context.Context, expander *rewrite.Expander) {
+func (t *tables) check(ctx context.Context, expander *rewrite.Expander, known rewrite.Table) {
 	for e, err := range lookup.Entries(t.domains.Path(), t.domains.Text()) {
 		if err != nil {
 			continue
 		}
 		postmaster := "postmaster@" + strings.ToLower(e.Key)
-		if err := t.reachable(ctx, expander, postmaster); err != nil {
+		if err := t.reachable(ctx, expander, known, postmaster); err != nil {
 			t.logger.WarnContext(ctx, "postmaster leads nowhere: mail about problems with this domain will be lost", "address", postmaster, "error", err)
 		}
 	}
 }
 
 // reachable returns nil when address ends in a mailbox, or outside.
-func (t *tables) reachable(ctx context.Context, expander *rewrite.Expander, address string) error {
+func (t *tables) reachable(ctx context.Context, expander *rewrite.Expander, known rewrite.Table, address string) error {
 	ends, err := expander.Expand(ctx, address)
 	if err != nil {
 		return err
@@ -116,7 +116,7 @@ func (t *tables) reachable(ctx context.Context, expander *rewrite.Expander, addr
 		if err != nil || !ours {
 			return err
 		}
-		if _, ok, err := lookup.Address(t.mailboxes).Lookup(ctx, end); err != nil || ok {
+		if _, ok, err := known.Lookup(ctx, end); err != nil || ok {
 			return err
 		}
 	}
