@@ -105,14 +105,18 @@ func (s *scanner) found() ([]string, error) {
 
 // joined puts "user @ example . org" together (RFC 5322, section 4.4).
 func joined(words []string) (list []string) {
+	var together strings.Builder
 	open := false
-	for _, w := range words {
-		if last := len(list) - 1; last >= 0 && (open || w[0] == '@' || w[0] == '.') {
-			list[last] += w
-		} else {
-			list = append(list, w)
+	for i, w := range words {
+		if i > 0 && !open && w[0] != '@' && w[0] != '.' {
+			list = append(list, together.String())
+			together.Reset()
 		}
+		together.WriteString(w)
 		open = strings.HasSuffix(w, "@") || strings.HasSuffix(w, ".")
+	}
+	if len(words) > 0 {
+		list = append(list, together.String())
 	}
 	return list
 }
