@@ -148,10 +148,10 @@ func SplitExtension(local, delimiters string) (user, extension string) {
 }
 
 // ASCIIDomain returns a domain in lower case as DNS has it, with A-labels for
-// internationalised ones (RFC 5890). What IDNA does not allow, and address
-// literals, are only folded to lower case.
+// internationalised ones (RFC 5890). What IDNA does not allow, what is
+// far too long, and address literals, are only folded to lower case.
 func ASCIIDomain(domain string) string {
-	if isASCII(domain) || !utf8.ValidString(domain) {
+	if isASCII(domain) || !utf8.ValidString(domain) || len(domain) > maxUnicodeDomain {
 		return lower(domain)
 	}
 	ascii, err := idna.Lookup.ToASCII(domain)

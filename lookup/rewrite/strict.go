@@ -14,6 +14,9 @@ const (
 	maxLocal  = 64
 	maxDomain = 255
 	maxLabel  = 63
+	// maxUnicodeDomain is beyond all that has room in maxDomain as A-labels: longer names
+	// are not worth the time of IDNA, which is quadratic.
+	maxUnicodeDomain = 4 * maxDomain
 )
 
 // ParseStrict reads an address as RFC 5321, section 4.1.2, has it: a Mailbox with a
@@ -61,15 +64,10 @@ func strictDomain(domain string) bool {
 		literal, ok = strings.CutSuffix(literal, "]")
 		return ok && strictLiteral(literal)
 	}
-	if len(domain) > 2*maxDomain {
-		return false // and not worth the time that IDNA takes for long names
-	}
 	if !isASCII(domain) {
-		ascii, err := idna.Lookup.ToASCII(domain)
-		if err != nil {
+		if domain = ASCIIDomain(domain); !isASCII(domain) {
 			return false
 		}
-		domain = ascii
 	}
 	if domain == "" || len(domain) > maxDomain {
 		return false
@@ -102,7 +100,8 @@ func strictLiteral(s string) bool {
 func (a Address) SMTPUTF8() bool { return !isASCII(a.Local) }
 
 // ASCII returns the address with the A-labels of its domain (RFC 5890). ErrSyntax is
-// wrapped when the local part is not ASCII, or the domain is none that IDNA allows.
+// wrapped when the local part is not ASCII, or the domain is none that IDNA allows, or too
+// long. What is in ASCII already is returned as it is.
 func (a Address) ASCII() (Address, error) {
 	if a.SMTPUTF8() {
 		return Address{}, fmt.Errorf("%w: local part of %.100q is not ASCII", ErrSyntax, a.String())
@@ -110,17 +109,19 @@ func (a Address) ASCII() (Address, error) {
 	if isASCII(a.Domain) {
 		return a, nil
 	}
-	domain, err := idna.Lookup.ToASCII(a.Domain)
-	if err != nil {
-		return Address{}, fmt.Errorf("%w: domain of %.100q: %w", ErrSyntax, a.String(), err)
+	if !strictDomain(a.Domain) {
+		return Address{}, fmt.Errorf("%w: domain of %.300q", ErrSyntax, a.String())
 	}
-	return Address{Local: a.Local, Domain: domain}, nil
+	return Address{Local: a.Local, Domain: ASCIIDomain(a.Domain)}, nil
 }
 
 // Unicode returns the address with the U-labels of its domain, for people to read. What
 // IDNA does not allow stays as it is.
 func (a Address) Unicode() Address {
-	if domain, err := idna.Display.ToUnicode(a.Domain); err == nil && a.Domain != "" && a.Domain[0] != '[' {
+	if !utf8.ValidString(a.Domain) || len(a.Domain) > maxUnicodeDomain || strings.HasPrefix(a.Domain, "[") {
+		return a
+	}
+	if domain, err := idna.Display.ToUnicode(a.Domain); err == nil && domain != "" {
 		a.Domain = domain
 	}
 	return a
