@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/mtakit/mtakit/lookup/internal/failover"
 )
 
 // errHostsClosed is what is asked of SQLHosts after Close.
@@ -51,14 +53,12 @@ type SQLHosts struct {
 	closed bool
 }
 
-// sqlHost is the state of a host, under the lock of its SQLHosts.
+// sqlHost is a host with its database, which is under the lock of its SQLHosts.
 type sqlHost struct {
 	Host
+	state   failover.Server
 	opening sync.Mutex
-	db      *sql.DB   // nil until it was opened
-	failed  error     // why it is left alone; nil when it is not
-	until   time.Time // when it may be tried again
-	back    int       // how often it has come back
+	db      *sql.DB // nil until it was opened
 }
 
 // QueryContext asks the hosts until one answers the query. Reading the rows may
@@ -114,17 +114,18 @@ func (h *SQLHosts) order() ([]*sqlHost, error) {
 	if len(h.Hosts) == 1 {
 		return []*sqlHost{h.hosts[0], h.hosts[0]}, nil
 	}
-	return h.preferred(time.Now())
+	return h.preferred()
 }
 
 // preferred returns the hosts that are not left alone, best first.
-func (h *SQLHosts) preferred(now time.Time) ([]*sqlHost, error) {
+func (h *SQLHosts) preferred() ([]*sqlHost, error) {
 	var sockets, others []*sqlHost
 	var errs []error
 	for _, host := range h.hosts {
+		resting := host.state.Resting()
 		switch {
-		case now.Before(host.until):
-			errs = append(errs, fmt.Errorf("%s: has failed and is left alone: %w", host, host.failed))
+		case resting != nil:
+			errs = append(errs, fmt.Errorf("%s: has failed and is left alone: %w", host, resting))
 		case host.Network == "unix":
 			sockets = append(sockets, host)
 		default:
@@ -143,14 +144,14 @@ func (h *SQLHosts) preferred(now time.Time) ([]*sqlHost, error) {
 // askHost calls ask with a host, which may use one of the shares of the time
 // that is left.
 func (h *SQLHosts) askHost(ctx context.Context, host *sqlHost, shares int, ask func(context.Context, Querier) error) error {
-	back, err := h.take(host)
+	turn, err := host.state.Take(orMinute(h.Retry))
 	if err != nil {
 		return err
 	}
 	if len(h.Hosts) == 1 {
 		shares = 1
 	}
-	bounded, cancel := share(ctx, shares)
+	bounded, cancel := failover.Share(ctx, shares)
 	defer cancel()
 	db, err := h.open(bounded, host)
 	if err == nil {
@@ -163,33 +164,9 @@ func (h *SQLHosts) askHost(ctx context.Context, host *sqlHost, shares int, ask f
 	case db != nil && bounded.Err() == nil && db.PingContext(bounded) == nil:
 		h.succeeded(host)
 	default:
-		h.failed(host, back, err)
+		h.failed(host, turn, err)
 	}
 	return err
-}
-
-// share bounds ctx by a part of the time that it has left.
-func share(ctx context.Context, shares int) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok || shares < 2 {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(shares))
-}
-
-// take gets leave to ask a host. One that was left alone is tried by one lookup
-// while others go on leaving it alone.
-func (h *SQLHosts) take(host *sqlHost) (back int, err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := time.Now()
-	if now.Before(host.until) {
-		return 0, host.failed
-	}
-	if host.failed != nil {
-		host.until = now.Add(orMinute(h.Retry))
-	}
-	return host.back, nil
 }
 
 // orMinute returns d, or a minute if it is 0.
@@ -245,34 +222,19 @@ func (h *SQLHosts) limit(db *sql.DB) {
 	db.SetConnMaxIdleTime(orMinute(h.Idle))
 }
 
-// succeeded notes that a host has answered.
 func (h *SQLHosts) succeeded(host *sqlHost) {
-	h.mu.Lock()
-	failed := host.failed
-	if failed != nil {
-		host.failed, host.until = nil, time.Time{}
-		host.back++
-	}
-	h.mu.Unlock()
-	if failed != nil && h.Logger != nil {
+	if host.state.Succeeded() && h.Logger != nil {
 		h.Logger.Info("sql host is back", "host", host.String())
 	}
 }
 
-// failed notes that a host is to be left alone, unless it has come back since it
-// was asked.
-func (h *SQLHosts) failed(host *sqlHost, back int, err error) {
+// failed notes that a host is to be left alone.
+func (h *SQLHosts) failed(host *sqlHost, turn int, err error) {
 	if len(h.Hosts) == 1 {
 		return
 	}
 	retry := orMinute(h.Retry)
-	h.mu.Lock()
-	news := host.failed == nil && host.back == back
-	if host.back == back {
-		host.failed, host.until = err, time.Now().Add(retry)
-	}
-	h.mu.Unlock()
-	if news && h.Logger != nil {
+	if host.state.Failed(turn, retry, err) && h.Logger != nil {
 		h.Logger.Warn("sql host has failed", "host", host.String(), "retry", retry, "error", err)
 	}
 }

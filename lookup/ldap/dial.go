@@ -11,6 +11,8 @@ import (
 	"time"
 
 	goldap "github.com/go-ldap/ldap/v3"
+
+	"github.com/mtakit/mtakit/lookup/internal/failover"
 )
 
 // server is one of the servers of a table.
@@ -18,10 +20,7 @@ type server struct {
 	network, address string
 	name             string // for TLS
 	tls              bool   // from the start
-
-	// under the lock of the table
-	failed error     // why it is left alone; nil when it is not
-	until  time.Time // when it may be tried again
+	state            failover.Server
 }
 
 func (s *server) String() string { return s.address }

@@ -15,6 +15,7 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 
 	"github.com/mtakit/mtakit/lookup"
+	"github.com/mtakit/mtakit/lookup/internal/failover"
 )
 
 // Table is a table in a directory.
@@ -122,7 +123,12 @@ func (t *Table) values(ctx context.Context, key string, s search) ([]string, err
 		return nil, err
 	}
 	for i, server := range order {
-		bounded, cancel := share(ctx, len(order)-i)
+		turn, err := server.state.Take(t.config.Retry)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", server, err))
+			continue
+		}
+		bounded, cancel := failover.Share(ctx, len(order)-i)
 		values, err := t.ask(bounded, server, &expansion{table: t, key: key}, s)
 		cancel()
 		switch {
@@ -138,19 +144,10 @@ func (t *Table) values(ctx context.Context, key string, s search) ([]string, err
 			}
 			return nil, fmt.Errorf("%s: %w", server, err)
 		}
-		t.failed(server, err)
+		t.failed(server, turn, err)
 		errs = append(errs, fmt.Errorf("%s: %w", server, err))
 	}
 	return nil, errors.Join(errs...)
-}
-
-// share bounds ctx by a part of the time that it has left.
-func share(ctx context.Context, shares int) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok || shares < 2 {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(shares))
 }
 
 // isAnswer reports whether the server is not to blame for an error.
@@ -212,23 +209,14 @@ func (t *Table) enter(ctx context.Context) error {
 	}
 }
 
-// order returns the servers that are not left alone. The only one never is.
+// order returns the servers that are not left alone.
 func (t *Table) order() ([]*server, error) {
-	if len(t.servers) == 1 {
-		return t.servers, nil
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := time.Now()
 	var order []*server
 	var errs []error
 	for _, s := range t.servers {
-		if now.Before(s.until) {
-			errs = append(errs, fmt.Errorf("%s: has failed and is left alone: %w", s, s.failed))
+		if err := s.state.Resting(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: has failed and is left alone: %w", s, err))
 			continue
-		}
-		if s.failed != nil { // one lookup tries it, others go on without
-			s.until = now.Add(t.config.Retry)
 		}
 		order = append(order, s)
 	}
@@ -239,21 +227,14 @@ func (t *Table) order() ([]*server, error) {
 }
 
 func (t *Table) succeeded(s *server) {
-	t.mu.Lock()
-	back := s.failed != nil
-	s.failed, s.until = nil, time.Time{}
-	t.mu.Unlock()
-	if back && t.config.Logger != nil {
+	if s.state.Succeeded() && t.config.Logger != nil {
 		t.config.Logger.Info("ldap server is back", "server", s.String())
 	}
 }
 
-func (t *Table) failed(s *server, err error) {
-	t.mu.Lock()
-	news := s.failed == nil
-	s.failed, s.until = err, time.Now().Add(t.config.Retry)
-	t.mu.Unlock()
-	if news && t.config.Logger != nil {
+// failed notes that a server is to be left alone, which the only one never is.
+func (t *Table) failed(s *server, turn int, err error) {
+	if len(t.servers) > 1 && s.state.Failed(turn, t.config.Retry, err) && t.config.Logger != nil {
 		t.config.Logger.Warn("ldap server has failed", "server", s.String(), "retry", t.config.Retry, "error", err)
 	}
 }

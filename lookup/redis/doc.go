@@ -3,8 +3,8 @@
 //
 // # Strategies
 //
-// Not there is a nil reply, and nothing else is: what the server or the network says
-// beside that is an error. The servers are asked in their order; one that fails, or says
+// Not there is a nil reply or an empty value; what else the server or the network says
+// is an error. The servers are asked in their order; one that fails, or says
 // that it cannot answer now (LOADING, MASTERDOWN, CLUSTERDOWN), is left alone for a while.
 //
 // Keys are sent with their length, so that nothing in them is a command.

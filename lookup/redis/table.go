@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/mtakit/mtakit/lookup"
+	"github.com/mtakit/mtakit/lookup/internal/failover"
 )
 
 // Config is what a table asks, and whom. The zero value asks localhost for strings.
@@ -60,7 +60,7 @@ type server struct {
 	name   string
 	client goredis.Cmdable
 	close  func() error
-	failed atomic.Int64 // when, in Unix nanoseconds; 0 means that it works
+	state  failover.Server
 }
 
 // New makes a table. The error says what is wrong with c; no server is asked yet.
@@ -138,7 +138,7 @@ func (t *Table) Lookup(ctx context.Context, key string) (value string, ok bool, 
 		return "", false, nil
 	}
 	value, ok, err = t.ask(ctx, hash, name)
-	if !ok || err != nil || value == "" { // Postfix's tables do not return empty values
+	if !ok || err != nil || value == "" { // as in SQL and LDAP, what is empty is no result
 		return "", false, err
 	}
 	value, ok = t.result.Expand(value, key, asIs)
@@ -147,29 +147,29 @@ func (t *Table) Lookup(ctx context.Context, key string) (value string, ok bool, 
 
 func asIs(s string) string { return s }
 
-// ask asks one server after the other, those that failed lately last.
+// ask asks one server after the other, without those that are left alone.
 func (t *Table) ask(ctx context.Context, hash, name string) (value string, ok bool, err error) {
 	var errs []error
-	for _, resting := range []bool{false, true} {
-		for _, s := range t.servers {
-			if s.resting(t.retry) != resting {
-				continue
-			}
-			value, ok, err = t.askServer(ctx, s, hash, name)
-			var reply goredis.Error
-			switch {
-			case err == nil, errors.As(err, &reply) && !cannotNow(reply):
-				s.failed.Store(0)
-				return value, ok, wrap(s, err)
-			case ctx.Err() != nil:
-				return "", false, ctx.Err()
-			}
-			s.failed.Store(time.Now().UnixNano())
-			errs = append(errs, wrap(s, err))
+	for i, s := range t.servers {
+		turn, err := s.state.Take(t.retry)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%w, and is left alone", wrap(s, err)))
+			continue
 		}
-		if len(errs) == len(t.servers) {
-			break // all have been asked; those that rest now were among them
+		bounded, cancel := failover.Share(ctx, len(t.servers)-i)
+		value, ok, err = t.askServer(bounded, s, hash, name)
+		cancel()
+		var reply goredis.Error
+		switch {
+		case err == nil, errors.As(err, &reply) && !cannotNow(reply):
+			s.state.Succeeded()
+			return value, ok, wrap(s, err)
+		case ctx.Err() != nil: // who asks has given up, which says nothing
+			return "", false, ctx.Err()
+		case len(t.servers) > 1: // the only one is never left alone
+			s.state.Failed(turn, t.retry, err)
 		}
+		errs = append(errs, wrap(s, err))
 	}
 	return "", false, errors.Join(errs...)
 }
@@ -205,11 +205,6 @@ func cannotNow(reply error) bool {
 		return true
 	}
 	return strings.Contains(reply.Error(), "max number of clients")
-}
-
-func (s *server) resting(retry time.Duration) bool {
-	at := s.failed.Load()
-	return at != 0 && time.Since(time.Unix(0, at)) < retry
 }
 
 // Close closes the connections. Lookups fail afterwards.
