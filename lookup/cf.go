@@ -108,12 +108,17 @@ func ParseConfig(file, text string) (*Config, error) {
 		DBName: params["dbname"], DBPath: params["dbpath"], ResultFormat: params["result_format"],
 		Domains: listWords(params["domain"]), Params: params,
 	}
-	if limit := params["expansion_limit"]; limit != "" {
-		if c.ExpansionLimit, err = strconv.Atoi(limit); err != nil || c.ExpansionLimit < 0 {
-			return nil, fmt.Errorf("%s: bad expansion_limit %q", file, limit)
-		}
+	p := &Params{values: params}
+	c.ExpansionLimit = p.Number("expansion_limit", 0, 0)
+	c.RetryInterval, c.IdleInterval = p.Seconds("retry_interval"), p.Seconds("idle_interval")
+	switch strings.ToLower(params["require_result_set"]) {
+	case "", "yes":
+	case "no":
+		c.NoResultSet = true
+	default:
+		p.Reject("require_result_set")
 	}
-	if err := c.options(); err != nil {
+	if err := p.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if c.Hosts, err = parseHosts(params["hosts"]); err != nil {
@@ -123,40 +128,6 @@ func ParseConfig(file, text string) (*Config, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return c, nil
-}
-
-// options reads the parameters that say yes or no, or how long.
-func (c *Config) options() error {
-	switch required := strings.ToLower(c.Params["require_result_set"]); required {
-	case "", "yes":
-	case "no":
-		c.NoResultSet = true
-	default:
-		return fmt.Errorf("bad require_result_set %q", required)
-	}
-	for name, interval := range map[string]*time.Duration{"retry_interval": &c.RetryInterval, "idle_interval": &c.IdleInterval} {
-		text := c.Params[name]
-		if text == "" {
-			continue
-		}
-		seconds, err := strconv.ParseUint(text, 10, 31)
-		if err != nil || seconds == 0 {
-			return fmt.Errorf("bad %s %q", name, text)
-		}
-		*interval = time.Duration(seconds) * time.Second
-	}
-	return nil
-}
-
-// ReadParams reads the "name = value" lines of a *.cf file of any type of table. The
-// last of two with the same name counts; one that is there and empty is not one that
-// is absent.
-func ReadParams(path string) (map[string]string, error) {
-	text, _, err := readText(path)
-	if err != nil {
-		return nil, err
-	}
-	return parseParams(path, text)
 }
 
 // parseParams reads "name = value" lines. The last of two with the same name

@@ -162,21 +162,8 @@ func (t *Memcache) readValue(in *bufio.Reader, name string) (string, error) {
 	return "=" + string(value[:length]), err
 }
 
-// readLine reads a line without its end.
 func (t *Memcache) readLine(in *bufio.Reader) (string, error) {
-	var line []byte
-	for {
-		c, err := in.ReadByte()
-		if err != nil {
-			return "", err
-		}
-		if c == '\n' {
-			return strings.TrimSuffix(string(line), "\r"), nil
-		}
-		if line = append(line, c); len(line) > orElse(t.MaxLine, 1024) {
-			return "", fmt.Errorf("%w: a line is longer than %d bytes", errBadReply, orElse(t.MaxLine, 1024))
-		}
-	}
+	return readLine(in, orElse(t.MaxLine, 1024))
 }
 
 // openMemcache opens a *.cf file.
@@ -189,11 +176,11 @@ func openMemcache(ctx context.Context, o *Opener, name string) (LookupTable, err
 	if err != nil {
 		return nil, err
 	}
-	t, err := memcacheOf(params)
-	if err == nil {
-		t.Domains, err = o.Domains(ctx, params["domain"])
+	t := memcacheOf(params)
+	if err = params.Err(); err == nil {
+		t.Domains, err = o.Domains(ctx, params.Text("domain"))
 	}
-	if backup := params["backup"]; err == nil && backup != "" {
+	if backup := params.Text("backup"); err == nil && backup != "" {
 		t.Backup, err = o.Open(ctx, backup)
 	}
 	if err != nil {
@@ -203,39 +190,22 @@ func openMemcache(ctx context.Context, o *Opener, name string) (LookupTable, err
 }
 
 // memcacheOf makes a table of all parameters but domain and backup.
-func memcacheOf(params map[string]string) (*Memcache, error) {
-	t := &Memcache{}
-	var errs []error
-	number := func(name string, least int) int {
-		if params[name] == "" {
-			return 0
-		}
-		n, err := strconv.Atoi(params[name])
-		if err != nil || n < least || n > 1<<30 {
-			errs = append(errs, fmt.Errorf("bad %s %q", name, params[name]))
-		}
-		return n
+func memcacheOf(p *Params) *Memcache {
+	t := &Memcache{
+		TTL: p.Seconds("ttl"), Pause: p.Seconds("retry_pause"), Flags: uint32(p.Number("flags", 0, 0)),
+		Tries: p.Number("max_try", 0, 1), MaxData: p.Number("data_size_limit", 0, 1), MaxLine: p.Number("line_size_limit", 0, 1),
+		Key: p.Template("key_format", "%s"),
 	}
-	seconds := func(name string, least int) time.Duration { return time.Duration(number(name, least)) * time.Second }
-	t.TTL, t.Timeout, t.Pause = seconds("ttl", 1), seconds("timeout", 1), seconds("retry_pause", 1)
-	t.Tries, t.MaxData, t.MaxLine = number("max_try", 1), number("data_size_limit", 1), number("line_size_limit", 1)
-	t.Flags = uint32(number("flags", 0))
-	switch where := params["memcache"]; {
+	t.Timeout = p.Seconds("timeout")
+	switch where := p.Text("memcache"); {
 	case where == "":
 	case strings.HasPrefix(where, "unix:"):
 		t.Network, t.Address = "unix", strings.TrimPrefix(where, "unix:")
 	default:
 		t.Address = strings.TrimPrefix(where, "inet:")
 		if _, _, err := net.SplitHostPort(t.Address); err != nil {
-			errs = append(errs, fmt.Errorf("bad memcache %q: %w", where, err))
+			p.Reject("memcache")
 		}
 	}
-	if text := params["key_format"]; text != "" {
-		key, err := ParseTemplate(text)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("key_format: %w", err))
-		}
-		t.Key = key
-	}
-	return t, errors.Join(errs...)
+	return t
 }

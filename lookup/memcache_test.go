@@ -17,6 +17,7 @@ import (
 
 	"github.com/mtakit/mtakit/internal/servertest"
 	"github.com/mtakit/mtakit/lookup"
+	"github.com/mtakit/mtakit/lookup/internal/peertest"
 	"github.com/mtakit/mtakit/lookup/internal/postfixtest"
 	"github.com/mtakit/mtakit/lookup/tabletest"
 )
@@ -160,28 +161,11 @@ func TestMemcacheHostile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			var group sync.WaitGroup
-			group.Go(func() {
-				for {
-					c, err := l.Accept()
-					if err != nil {
-						return
-					}
-					buffer := make([]byte, 1024)
-					c.Read(buffer)
-					c.Write([]byte(reply))
-					c.Close()
-				}
-			})
-			table := &lookup.Memcache{Remote: lookup.Remote{Address: l.Addr().String()}, Tries: 1}
+			table := &lookup.Memcache{Remote: lookup.Remote{Address: peertest.Answer(t, reply, false)}, Tries: 1}
 			_, ok, err := table.Lookup(t.Context(), "k")
 			assert.Error(t, err)
 			assert.False(t, ok)
-			table.Close()
-			l.Close()
-			group.Wait()
+			require.NoError(t, table.Close())
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"time"
 )
@@ -156,4 +157,21 @@ func (l *link) exchange(ctx context.Context, question []byte, read func(*bufio.R
 		err = ctx.Err()
 	}
 	return "", err
+}
+
+// readLine reads a line of no more than limit bytes, without its end, LF or CRLF.
+func readLine(in *bufio.Reader, limit int) (string, error) {
+	var line []byte
+	for {
+		c, err := in.ReadByte()
+		if err != nil {
+			return "", err
+		}
+		if c == '\n' {
+			return strings.TrimSuffix(string(line), "\r"), nil
+		}
+		if line = append(line, c); len(line) > limit {
+			return "", fmt.Errorf("%w: line longer than %d bytes", errBadReply, limit)
+		}
+	}
 }

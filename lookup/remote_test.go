@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mtakit/mtakit/lookup"
+	"github.com/mtakit/mtakit/lookup/internal/peertest"
 	"github.com/mtakit/mtakit/lookup/tabletest"
 )
 
@@ -105,40 +106,6 @@ func TestRemotePostfix(t *testing.T) {
 	assert.Equal(t, "failed", got)
 }
 
-// peer answers each connection with a text, whatever it is asked.
-func peer(t *testing.T, answer string, hang bool) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			group.Go(func() {
-				defer conn.Close()
-				buffer := make([]byte, 1024)
-				if _, err := conn.Read(buffer); err != nil {
-					return
-				}
-				_, _ = io.WriteString(conn, answer)
-				for hang {
-					if _, err := conn.Read(buffer); err != nil {
-						return
-					}
-				}
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		group.Wait()
-	})
-	return l.Addr().String()
-}
-
 // TestHostileServers has peers that say anything but an answer: that is an error,
 // never a miss, and takes no longer than the time limit.
 func TestHostileServers(t *testing.T) {
@@ -151,7 +118,7 @@ func TestHostileServers(t *testing.T) {
 			if hang && strings.HasSuffix(answer, "\n") && len(answer) < 100 {
 				continue
 			}
-			addr := peer(t, answer, hang)
+			addr := peertest.Answer(t, answer, hang)
 			remote := func() lookup.Remote { return lookup.Remote{Address: addr, Timeout: 100 * time.Millisecond} }
 			tcp, socketmap := &lookup.TCP{Remote: remote()}, &lookup.Socketmap{Remote: remote(), Name: "x"}
 			for _, table := range []interface {

@@ -44,21 +44,7 @@ func (t *TCP) Lookup(ctx context.Context, key string) (value string, ok bool, er
 func (t *TCP) FullKeyOnly() bool { return true }
 
 // readTCPLine reads a line without its end.
-func readTCPLine(in *bufio.Reader) (string, error) {
-	var line []byte
-	for {
-		c, err := in.ReadByte()
-		if err != nil {
-			return "", err
-		}
-		if c == '\n' {
-			return strings.TrimSuffix(string(line), "\r"), nil
-		}
-		if line = append(line, c); len(line) >= maxTCPLine {
-			return "", fmt.Errorf("%w: line longer than %d bytes", errBadReply, maxTCPLine)
-		}
-	}
-}
+func readTCPLine(in *bufio.Reader) (string, error) { return readLine(in, maxTCPLine-1) }
 
 // quoteTCP writes white space, control characters, the percent sign and what is not
 // ASCII as %XX.

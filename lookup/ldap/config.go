@@ -125,12 +125,12 @@ func Open(ctx context.Context, o *lookup.Opener, name string) (lookup.LookupTabl
 	if err != nil {
 		return nil, err
 	}
-	c, err := parse(params)
-	if err != nil {
+	c := parse(params)
+	if err := params.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	c.Logger = o.Options.Logger
-	if c.Domains, err = o.Domains(ctx, params["domain"]); err != nil {
+	if c.Domains, err = o.Domains(ctx, params.Text("domain")); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	t, err := New(*c)
@@ -146,59 +146,25 @@ func ReadConfig(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := parse(params)
-	if err != nil {
+	c := parse(params)
+	if err := params.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if c.Domains, err = (&lookup.Config{File: path, Domains: words(params["domain"])}).DomainTable(nil); err != nil {
+	if c.Domains, err = (&lookup.Config{File: path, Domains: params.Words("domain")}).DomainTable(nil); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// reader reads parameters and keeps what was wrong with them.
-type reader struct {
-	params map[string]string
-	errs   []error
-}
-
-func (r *reader) fail(name string) {
-	r.errs = append(r.errs, fmt.Errorf("bad %s %q", name, r.params[name]))
-}
-
-// number reads a parameter from least on, or returns def when it is not there.
-func (r *reader) number(name string, def, least int) int {
-	if r.params[name] == "" {
-		return def
-	}
-	n, err := strconv.Atoi(r.params[name])
-	if err != nil || n < least || n > 1<<30 {
-		r.fail(name)
-	}
-	return n
-}
-
-// yes reads a parameter that is yes or no, or 1 or 0 as older manuals have them.
-func (r *reader) yes(name string) bool {
-	switch strings.ToLower(r.params[name]) {
-	case "yes", "1":
-		return true
-	case "", "no", "0":
-		return false
-	}
-	r.fail(name)
-	return false
-}
-
 // oneOf reads a parameter that is one of some words.
-func oneOf[T any](r *reader, name, def string, values map[string]T) T {
-	word := strings.ToLower(r.params[name])
+func oneOf[T any](p *lookup.Params, name, def string, values map[string]T) T {
+	word := strings.ToLower(p.Text(name))
 	if word == "" {
 		word = def
 	}
 	v, ok := values[word]
 	if !ok {
-		r.fail(name)
+		p.Reject(name)
 	}
 	return v
 }
@@ -209,63 +175,62 @@ func words(s string) []string {
 }
 
 // parse reads all parameters but domain.
-func parse(params map[string]string) (*Config, error) {
-	r := &reader{params: params}
+func parse(p *lookup.Params) *Config {
 	c := &Config{
-		Base: params["search_base"], Filter: params["query_filter"], Result: params["result_format"],
-		Attributes: words(params["result_attribute"]), Special: words(params["special_result_attribute"]),
-		Terminal: words(params["terminal_result_attribute"]), Leaf: words(params["leaf_result_attribute"]),
-		BindDN: params["bind_dn"], Password: params["bind_pw"], StartTLS: r.yes("start_tls"),
-		Timeout: time.Duration(r.number("timeout", 0, 1)) * time.Second,
-		Limit:   r.number("expansion_limit", 0, 0), Recursion: r.number("recursion_limit", 0, 1),
-		Dereference: Dereference(r.number("dereference", 0, 0)),
-		Scope:       oneOf(r, "scope", "sub", map[string]Scope{"sub": Subtree, "base": Base, "one": OneLevel}),
-		Bind: oneOf(r, "bind", "yes", map[string]Bind{
+		Base: p.Text("search_base"), Filter: p.Text("query_filter"), Result: p.Text("result_format"),
+		Attributes: p.Words("result_attribute"), Special: p.Words("special_result_attribute"),
+		Terminal: p.Words("terminal_result_attribute"), Leaf: p.Words("leaf_result_attribute"),
+		BindDN: p.Text("bind_dn"), Password: p.Text("bind_pw"), StartTLS: p.Yes("start_tls"),
+		Timeout: p.Seconds("timeout"),
+		Limit:   p.Number("expansion_limit", 0, 0), Recursion: p.Number("recursion_limit", 0, 1),
+		Dereference: Dereference(p.Number("dereference", 0, 0)),
+		Scope:       oneOf(p, "scope", "sub", map[string]Scope{"sub": Subtree, "base": Base, "one": OneLevel}),
+		Bind: oneOf(p, "bind", "yes", map[string]Bind{
 			"yes": Simple, "simple": Simple, "1": Simple, "no": NoBind, "none": NoBind, "0": NoBind, "sasl": External,
 		}),
 	}
-	if c.SizeLimit = r.number("size_limit", c.Limit, 0); c.SizeLimit == 0 {
+	if c.SizeLimit = p.Number("size_limit", c.Limit, 0); c.SizeLimit == 0 {
 		c.SizeLimit = -1
 	}
 	if c.Result == "" {
-		c.Result = params["result_filter"]
+		c.Result = p.Text("result_filter")
 	}
-	if _, ok := params["result_attribute"]; !ok {
+	if !p.Has("result_attribute") {
 		c.Attributes = nil
 	}
-	if _, ok := params["search_base"]; !ok {
-		r.errs = append(r.errs, errors.New("no search_base"))
+	if !p.Has("search_base") {
+		p.Note(errors.New("no search_base"))
 	}
-	r.refuse(c)
-	port := r.number("server_port", 389, 1)
-	for _, host := range words(params["server_host"]) {
+	refuse(p, c)
+	port := p.Number("server_port", 389, 1)
+	for _, host := range p.Words("server_host") {
 		c.Servers = append(c.Servers, hostURL(host, port))
 	}
 	if c.Servers == nil {
 		c.Servers = []string{hostURL("localhost", port)}
 	}
-	if err := r.tls(c); err != nil {
-		r.errs = append(r.errs, err)
+	if err := readTLS(p, c); err != nil {
+		p.Note(err)
 	}
-	return c, errors.Join(r.errs...)
+	return c
 }
 
 // refuse refuses what would be done otherwise than the file says.
-func (r *reader) refuse(c *Config) {
-	if v := r.number("version", 3, 2); v > 3 {
-		r.fail("version")
+func refuse(p *lookup.Params, c *Config) {
+	if v := p.Number("version", 3, 2); v > 3 {
+		p.Reject("version")
 	}
-	if r.yes("chase_referrals") {
-		r.errs = append(r.errs, errors.New("chase_referrals = yes is not known here: name the servers"))
+	if p.Yes("chase_referrals") {
+		p.Note(errors.New("chase_referrals = yes is not known here: name the servers"))
 	}
 	if c.Bind != External {
 		return
 	}
-	if !strings.EqualFold(strings.Join(words(r.params["sasl_mechs"]), " "), "EXTERNAL") {
-		r.errs = append(r.errs, fmt.Errorf("sasl_mechs %q: only EXTERNAL is known here", r.params["sasl_mechs"]))
+	if !strings.EqualFold(strings.Join(p.Words("sasl_mechs"), " "), "EXTERNAL") {
+		p.Note(fmt.Errorf("sasl_mechs %q: only EXTERNAL is known here", p.Text("sasl_mechs")))
 	}
-	if r.params["sasl_authz_id"] != "" || r.number("sasl_minssf", 0, 0) != 0 {
-		r.errs = append(r.errs, errors.New("sasl_authz_id and sasl_minssf are not known here"))
+	if p.Text("sasl_authz_id") != "" || p.Number("sasl_minssf", 0, 0) != 0 {
+		p.Note(errors.New("sasl_authz_id and sasl_minssf are not known here"))
 	}
 }
 
@@ -281,16 +246,16 @@ func hostURL(host string, port int) string {
 	return "ldap://" + host + ":" + strconv.Itoa(port)
 }
 
-// tls reads the parameters of TLS.
-func (r *reader) tls(c *Config) error {
+// readTLS reads the parameters of TLS.
+func readTLS(p *lookup.Params, c *Config) error {
 	// no is what Postfix does when the file says nothing: see the package's page.
-	c.TLS = &tls.Config{InsecureSkipVerify: !r.yes("tls_require_cert")}
-	roots, err := authorities(r.params["tls_ca_cert_file"], r.params["tls_ca_cert_dir"])
+	c.TLS = &tls.Config{InsecureSkipVerify: !p.Yes("tls_require_cert")}
+	roots, err := authorities(p.Text("tls_ca_cert_file"), p.Text("tls_ca_cert_dir"))
 	if err != nil {
 		return err
 	}
 	c.TLS.RootCAs = roots
-	cert, key := r.params["tls_cert"], r.params["tls_key"]
+	cert, key := p.Text("tls_cert"), p.Text("tls_key")
 	if cert == "" && key == "" {
 		return nil
 	}

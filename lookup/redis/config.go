@@ -4,13 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/mtakit/mtakit/lookup"
 )
@@ -25,9 +22,9 @@ func Open(ctx context.Context, o *lookup.Opener, name string) (lookup.LookupTabl
 	if err != nil {
 		return nil, err
 	}
-	c, err := parse(params)
-	if err == nil {
-		c.Domains, err = o.Domains(ctx, params["domain"])
+	c := parse(params)
+	if err = params.Err(); err == nil {
+		c.Domains, err = o.Domains(ctx, params.Text("domain"))
 	}
 	var t *Table
 	if err == nil {
@@ -40,34 +37,25 @@ func Open(ctx context.Context, o *lookup.Opener, name string) (lookup.LookupTabl
 }
 
 // parse reads all parameters but domain.
-func parse(params map[string]string) (Config, error) {
+func parse(p *lookup.Params) Config {
 	c := Config{
-		User: params["user"], Password: params["password"],
-		Key: params["key_format"], Hash: params["hash_format"], Result: params["result_format"],
+		User: p.Text("user"), Password: p.Text("password"), DB: p.Number("dbname", 0, 0),
+		Key: p.Text("key_format"), Hash: p.Text("hash_format"), Result: p.Text("result_format"),
+		Timeout: p.Seconds("timeout"), Retry: p.Seconds("retry_interval"),
 	}
-	var errs []error
-	number := func(name string, least int) int {
-		if params[name] == "" {
-			return 0
-		}
-		n, err := strconv.Atoi(params[name])
-		if err != nil || n < least || n > 1<<30 {
-			errs = append(errs, fmt.Errorf("bad %s %q", name, params[name]))
-		}
-		return n
-	}
-	c.DB = number("dbname", 0)
-	c.Timeout = time.Duration(number("timeout", 1)) * time.Second
-	c.Retry = time.Duration(number("retry_interval", 1)) * time.Second
-	hosts := strings.FieldsFunc(params["hosts"], func(r rune) bool { return strings.ContainsRune(", \t", r) })
-	for _, host := range hosts {
+	for _, host := range p.Words("hosts") {
 		c.Servers = append(c.Servers, address(host))
 	}
-	var err error
-	if c.TLS, err = tlsOf(params); err != nil {
-		errs = append(errs, err)
+	if p.Yes("tls") {
+		c.TLS = &tls.Config{}
 	}
-	return c, errors.Join(errs...)
+	if name := p.Text("tls_ca_cert_file"); name != "" && c.TLS != nil {
+		var err error
+		if c.TLS.RootCAs, err = authorities(name); err != nil {
+			p.Note(err)
+		}
+	}
+	return c
 }
 
 // address completes "inet:host" and "host".
@@ -82,26 +70,15 @@ func address(host string) string {
 	return host
 }
 
-func tlsOf(params map[string]string) (*tls.Config, error) {
-	switch params["tls"] {
-	case "", "no":
-		return nil, nil
-	case "yes":
-	default:
-		return nil, fmt.Errorf("bad tls %q", params["tls"])
-	}
-	config := &tls.Config{}
-	name := params["tls_ca_cert_file"]
-	if name == "" {
-		return config, nil
-	}
+// authorities reads the certificates of those who are believed.
+func authorities(name string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	config.RootCAs = x509.NewCertPool()
-	if !config.RootCAs.AppendCertsFromPEM(pem) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("no certificates in %s", name)
 	}
-	return config, nil
+	return pool, nil
 }

@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/mtakit/mtakit/internal/servertest"
 	"github.com/mtakit/mtakit/lookup"
+	"github.com/mtakit/mtakit/lookup/internal/peertest"
 	"github.com/mtakit/mtakit/lookup/tabletest"
 )
 
@@ -185,29 +185,12 @@ func TestHostile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			var group sync.WaitGroup
-			group.Go(func() {
-				for {
-					c, err := l.Accept()
-					if err != nil {
-						return
-					}
-					buffer := make([]byte, 1024)
-					c.Read(buffer)
-					c.Write([]byte(reply))
-					c.Close()
-				}
-			})
-			table, err := New(Config{Servers: []string{l.Addr().String()}})
+			table, err := New(Config{Servers: []string{peertest.Answer(t, reply, false)}})
 			require.NoError(t, err)
 			_, ok, err := table.Lookup(t.Context(), "alice")
 			assert.Error(t, err)
 			assert.False(t, ok)
 			require.NoError(t, table.Close())
-			l.Close()
-			group.Wait()
 		})
 	}
 }
