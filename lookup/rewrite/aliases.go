@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -117,17 +116,17 @@ func (a *Aliases) Forward(address, text string) ([]string, error) {
 	_, domain := Split(address)
 	var list []string
 	var bad error
-	err := logicalLines(strings.NewReader(text), func(line int, text string) {
+	err := logicalLines(strings.NewReader(text), func(line int, text string, err error) {
 		if bad != nil {
 			return
 		}
-		if list, bad = a.deliverable(list, text, domain); bad != nil {
+		if bad = err; bad == nil {
+			list, bad = a.deliverable(list, text, domain)
+		}
+		if bad != nil {
 			bad = fmt.Errorf("line %d of what %q is replaced by: %w", line, address, bad)
 		}
 	})
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
 	return list, wrap("aliases", errors.Join(bad, err))
 }
 

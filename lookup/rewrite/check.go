@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// maxLine is how many bytes of an aliases file's logical line are looked at.
+// maxLine is how many bytes a logical line of an aliases file may have.
 const maxLine = 1 << 20
 
 // LineError is what is wrong with one entry of a file.
@@ -33,17 +33,13 @@ func (e *LineError) Unwrap() error { return e.Err }
 // not reported again. A read error is the last one returned.
 func (a *Aliases) Check(file string, r io.Reader) []error {
 	var problems []error
-	err := logicalLines(r, func(line int, text string) {
+	err := logicalLines(r, func(line int, text string, err error) {
 		key, value, found := cutKey(text)
 		if !found {
 			return
 		}
-		items, err := ParseList(value)
 		if err == nil {
-			err = a.enabled(items)
-		}
-		if err == nil && len(items) == 0 {
-			err = fmt.Errorf("%w: no addresses", ErrSyntax)
+			err = a.checkValue(value)
 		}
 		if err != nil {
 			problems = append(problems, &LineError{file, line, fmt.Errorf("alias %.100q: %w", key, err)})
@@ -55,56 +51,80 @@ func (a *Aliases) Check(file string, r io.Reader) []error {
 	return problems
 }
 
+func (a *Aliases) checkValue(value string) error {
+	items, err := ParseList(value)
+	if err == nil && len(items) == 0 {
+		err = fmt.Errorf("%w: no addresses", ErrSyntax)
+	}
+	if err != nil {
+		return err
+	}
+	return a.enabled(items)
+}
+
+var errTooLong = fmt.Errorf("%w: longer than %d bytes", ErrSyntax, maxLine)
+
 // logicalLines joins continuation lines and drops comments and empty lines, as
-// Postfix's readlline does: a comment does not end the line that it stands in.
-func logicalLines(r io.Reader, each func(line int, text string)) error {
+// Postfix's readlline does: a comment does not end the line that it stands in. One that
+// is too long comes with an error: without a part of it addresses would be lost.
+func logicalLines(r io.Reader, each func(line int, text string, err error)) error {
 	var text strings.Builder
+	var long error
 	start, number := 0, 0
 	flush := func() {
-		if text.Len() > 0 {
-			each(start, text.String())
+		if text.Len() > 0 || long != nil {
+			each(start, text.String(), long)
 		}
 		text.Reset()
+		long = nil
 	}
 	b := bufio.NewReader(r)
 	for {
-		line, more, err := readLine(b)
+		line, cut, err := readLine(b)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
 		number++
 		trimmed := strings.TrimSpace(line)
 		switch {
 		case trimmed == "" || trimmed[0] == '#':
-		case line[0] == ' ' || line[0] == '\t': // continues a line, or nothing
-			if text.Len() > 0 && text.Len()+len(line) <= maxLine {
+		case (line[0] == ' ' || line[0] == '\t') && text.Len() > 0:
+			if cut = cut || text.Len()+len(line) > maxLine; !cut {
 				text.WriteString(line)
 			}
+			long = orLong(long, cut)
 		default:
 			flush()
-			start = number
+			start, long = number, orLong(nil, cut)
 			text.WriteString(line)
 		}
-		if !more || err != nil {
+		if err != nil {
 			flush()
-			return err
+			return nil
 		}
 	}
 }
 
-// readLine reads a line without its end and keeps at most maxLine bytes of it.
-// more is false at the end of the file.
-func readLine(b *bufio.Reader) (line string, more bool, err error) {
+func orLong(err error, cut bool) error {
+	if cut {
+		return errTooLong
+	}
+	return err
+}
+
+// readLine reads a line without its end and keeps the first maxLine bytes of it; cut is
+// true when there were more. The error of the last one is io.EOF.
+func readLine(b *bufio.Reader) (line string, cut bool, err error) {
 	var kept []byte
 	for {
 		part, err := b.ReadSlice('\n')
-		if len(kept)+len(part) <= maxLine {
-			kept = append(kept, part...)
+		if room := maxLine - len(kept); len(part) > room {
+			part, cut = part[:room], true
 		}
-		if errors.Is(err, bufio.ErrBufferFull) {
-			continue
+		kept = append(kept, part...)
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return strings.TrimRight(string(kept), "\r\n"), cut, err
 		}
-		if errors.Is(err, io.EOF) {
-			return string(kept), false, nil
-		}
-		return strings.TrimRight(string(kept), "\r\n"), err == nil, err
 	}
 }
 

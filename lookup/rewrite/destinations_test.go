@@ -3,6 +3,7 @@ package rewrite_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -66,6 +67,13 @@ func TestDestinations(t *testing.T) {
 	list, err := a.Forward("alice@here", "# away\n\\alice, bob@there\n|exec vacation\n\"|a, b\",\n  carol\n")
 	require.NoError(t, err)
 	assert.Equal(t, []string{`\alice@here`, "bob@there", "|exec vacation", "|a, b", "carol@here"}, list)
+	list, err = a.Forward("alice@here", "  bob@there\n")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"bob@there"}, list, "a first line that begins with white space is one")
+	for _, long := range []string{strings.Repeat("bob@there, ", 1<<17), strings.Repeat("bob@there,\n ", 1<<17)} {
+		_, err = a.Forward("alice@here", long+"carol@there\n")
+		assert.ErrorIs(t, err, rewrite.ErrSyntax, "or who stands at its end would get no mail")
+	}
 	_, err = a.Forward("alice@here", "bob@there\na b c\n")
 	assert.ErrorIs(t, err, rewrite.ErrSyntax)
 	assert.ErrorContains(t, err, "line 2")

@@ -124,11 +124,14 @@ func (a *Aliases) includeFile(all []Item, name string, depth int) ([]Item, error
 	defer f.Close()
 	limited := &io.LimitedReader{R: f, N: maxInclude}
 	var bad error
-	err = logicalLines(limited, func(line int, text string) {
+	err = logicalLines(limited, func(line int, text string, err error) {
 		if bad != nil {
 			return
 		}
-		items, err := ParseList(text)
+		var items []Item
+		if err == nil {
+			items, err = ParseList(text)
+		}
 		if err == nil {
 			all, err = a.include(all, items, depth)
 		}
@@ -139,7 +142,7 @@ func (a *Aliases) includeFile(all []Item, name string, depth int) ([]Item, error
 	switch {
 	case bad != nil:
 		return nil, bad
-	case err != nil && !errors.Is(err, io.EOF):
+	case err != nil:
 		return nil, err
 	case limited.N <= 0:
 		return nil, fmt.Errorf("%w: longer than %d bytes", ErrExpansion, maxInclude)

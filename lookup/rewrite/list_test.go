@@ -102,12 +102,14 @@ func TestCheckHugeAndBroken(t *testing.T) {
 	a := &rewrite.Aliases{}
 	long := "x: " + strings.Repeat("a", 3<<20) + "\nnext: |cat\n"
 	problems := a.Check("f", strings.NewReader(long))
-	require.Len(t, problems, 1)
-	assert.Contains(t, problems[0].Error(), "f:2: ")
+	require.Len(t, problems, 2)
+	assert.ErrorContains(t, problems[0], "f:1: alias \"x\": bad address syntax: longer than")
+	assert.ErrorContains(t, problems[1], "f:2: ")
 	many := "x: a,\n" + strings.Repeat(" "+strings.Repeat("b", 1000)+",\n", 3_000) + "next: /file\n"
 	problems = a.Check("f", strings.NewReader(many))
-	require.Len(t, problems, 1)
-	assert.Contains(t, problems[0].Error(), "f:3002: ")
+	require.Len(t, problems, 2)
+	assert.ErrorContains(t, problems[0], "f:1: alias \"x\": bad address syntax: longer than")
+	assert.ErrorContains(t, problems[1], "f:3002: ")
 
 	failed := errors.New("input/output error")
 	problems = a.Check("f", io.MultiReader(strings.NewReader("x: |cat\ny: /f"), iotest.ErrReader(failed)))
