@@ -1,12 +1,13 @@
 // Package servertest starts real servers for tests: MariaDB, PostgreSQL, OpenLDAP's
-// slapd, Redis and memcached as Debian packages them. Each has a directory of its own, listens on a socket in
-// it and on a port of the loopback interface, and is gone when the test ends.
+// slapd, Redis, memcached and Postfix as Debian packages them. Each has a directory
+// of its own, listens on a socket in it or on a port of the loopback interface, and
+// is gone when the test ends.
 //
 // # Use
 //
-//  1. Call MariaDB, PostgreSQL, Slapd, Redis or Memcached. A test whose server is not installed is
-//     skipped with the command that installs it; under MTAKIT_REQUIRE=all it
-//     fails.
+//  1. Call MariaDB, PostgreSQL, Slapd, Redis, Memcached or Postfix. A test whose
+//     server is not installed is skipped with the command that installs it; under
+//     MTAKIT_REQUIRE=all it fails.
 //  2. Connect to Socket or Addr with a driver of your choice.
 //  3. Kill it in the middle, and Start it again.
 //

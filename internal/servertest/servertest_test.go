@@ -15,7 +15,8 @@ func TestServers(t *testing.T) {
 	slapd := func(tb testing.TB) *Server {
 		return Slapd(tb, "dn: dc=example,dc=org\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: test\n")
 	}
-	for name, start := range map[string]func(testing.TB) *Server{"MariaDB": MariaDB, "PostgreSQL": PostgreSQL, "Slapd": slapd, "Redis": Redis, "Memcached": Memcached} {
+	postfix := func(tb testing.TB) *Server { return Postfix(tb) }
+	for name, start := range map[string]func(testing.TB) *Server{"MariaDB": MariaDB, "PostgreSQL": PostgreSQL, "Slapd": slapd, "Redis": Redis, "Memcached": Memcached, "Postfix": postfix} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
