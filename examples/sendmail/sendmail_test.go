@@ -225,7 +225,7 @@ func TestNewaliases(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("postmaster: alice\n# more\nteam: a,\n b\n"), 0o600))
 	r := run1(t, command(dir, "newaliases"), "")
 	assert.Equal(t, result{stdout: path + ": 2 aliases; the server reads it by itself\n"}, r)
-	require.NoError(t, os.WriteFile(path, []byte("good: alice\nbad line\nx: |cmd\ny: a b\n"), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte("good: alice\nbad line\nx: |cmd\ny: a@\n"), 0o600))
 	for _, args := range [][]string{{"sendmail", "-bi"}, {"sendmail", "-I"}, {"sendmail", "-C/", "-oAhash:" + path, "-bi"}} {
 		r = run1(t, command(dir, args...), "")
 		assert.Equal(t, exitDataErr, r.code)

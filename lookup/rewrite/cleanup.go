@@ -44,7 +44,15 @@ type Cleanup struct {
 	// them. nil means those of Postfix's message_drop_headers: Bcc, Content-Length,
 	// Resent-Bcc and Return-Path; an empty list means none.
 	Drop []string
-	// Missing adds the fields that a message of our own lacks. nil adds none.
+	// HeaderSize is the most bytes that a field keeps, its name included and a line end
+	// for one (header_size_limit, 102,400 there): the rest is cut off. 0 means that
+	// fields stay whole, as a signature wants it.
+	HeaderSize int
+	// HeaderAddresses is how many addresses of a header are rewritten; those behind
+	// them stay as they are (header_address_token_limit). 0 means 10,240.
+	HeaderAddresses int
+	// Missing adds the fields that a message of our own lacks, and with RemoteDomain
+	// those that any lacks. nil adds none.
 	Missing *Missing
 	// Undisclosed is the value of a To field for messages without any recipient in
 	// their header (undisclosed_recipients_header), "undisclosed-recipients:;". ""
@@ -69,7 +77,7 @@ func (c *Cleanup) Filter(ctx context.Context, env *mtakit.Envelope, m *mtakit.Me
 	sender, recipients, err := c.envelope(ctx, env)
 	var header *mtakit.Header
 	if err == nil {
-		header, err = c.header(ctx, env, m)
+		header, err = c.header(ctx, env, sender, m)
 	}
 	switch {
 	case errors.Is(err, ErrExpansion):
@@ -192,8 +200,9 @@ func refused(code int, status smtp.EnhancedCode, text, reason string) mtakit.Ver
 // dropHeaders is Postfix's message_drop_headers.
 var dropHeaders = []string{"Bcc", "Content-Length", "Resent-Bcc", "Return-Path"}
 
-// header returns the new header, or nil when nothing of it changes.
-func (c *Cleanup) header(ctx context.Context, env *mtakit.Envelope, m *mtakit.Message) (*mtakit.Header, error) {
+// header returns the new header, or nil when nothing of it changes. sender is the
+// new one, which a missing From field names.
+func (c *Cleanup) header(ctx context.Context, env *mtakit.Envelope, sender string, m *mtakit.Message) (*mtakit.Header, error) {
 	if m == nil || m.Header == nil {
 		return nil, nil
 	}
@@ -201,17 +210,19 @@ func (c *Cleanup) header(ctx context.Context, env *mtakit.Envelope, m *mtakit.Me
 	if own == nil {
 		own = ownMail
 	}
-	h, ours := c.dropped(m.Header), own(env)
+	h, ours := c.cut(c.dropped(m.Header)), own(env)
 	if mapper := c.headerMapper(ours); len(mapper) > 0 {
-		rewritten, err := RewriteHeader(ctx, h, mapper)
+		rewritten, err := rewriteHeader(ctx, h, mapper, orDefault(c.HeaderAddresses, maxHeaderAddresses))
 		if err != nil {
 			return nil, err
 		}
 		h = cmp.Or(rewritten, h)
 	}
-	if ours && c.Missing != nil {
+	if c.Missing != nil && (ours || c.RemoteDomain != "") {
 		next := &mtakit.Message{Header: h.Clone(), Body: m.Body}
-		if _, err := c.Missing.Filter(ctx, env, next); err != nil {
+		from := *env
+		from.Sender = sender
+		if _, err := c.Missing.Filter(ctx, &from, next); err != nil {
 			return nil, err
 		}
 		h = next.Header
@@ -256,6 +267,49 @@ func (c *Cleanup) dropped(h *mtakit.Header) *mtakit.Header {
 	next := h.Clone()
 	next.SetFields(kept)
 	return next
+}
+
+// cut returns the header with fields no longer than HeaderSize. It is the same one
+// when none is longer.
+func (c *Cleanup) cut(h *mtakit.Header) *mtakit.Header {
+	next := h
+	for i, f := range h.All() {
+		if c.HeaderSize <= 0 || len(f.Raw()) <= c.HeaderSize {
+			continue
+		}
+		short, err := mtakit.ParseField(cutField(string(f.Raw()), c.HeaderSize))
+		if err != nil {
+			continue // not even its name is left, or it holds what nobody could write again
+		}
+		if next == h {
+			next = h.Clone()
+		}
+		next.Replace(i, short)
+	}
+	return next
+}
+
+// cutField cuts a field to size bytes, of which a line end takes one: within its
+// first line, and between the others.
+func cutField(raw string, size int) string {
+	var b strings.Builder
+	left := size
+	for line := range strings.Lines(raw) {
+		line = strings.TrimRight(line, "\r\n")
+		switch {
+		case b.Len() == 0 && len(line) > left:
+			return line[:left]
+		case b.Len() == 0:
+			b.WriteString(line)
+			left -= len(line)
+		case len(line) >= left:
+			return b.String()
+		default:
+			b.WriteString("\r\n" + line)
+			left -= len(line) + 1
+		}
+	}
+	return b.String()
 }
 
 // disclosed adds a To field where that is wanted.

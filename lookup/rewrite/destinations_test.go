@@ -24,7 +24,7 @@ func TestDestinations(t *testing.T) {
 		Table: table{
 			"cmd": `"|/usr/bin/vacation -a \"x y\" alice", alice`, "file": "/var/mail/archive, /srv/box/", "own": `\own, other`,
 			"list": ":include:" + filepath.Join(dir, "list"), "evil": ":include:" + filepath.Join(dir, "evil"),
-			"odd": `"|x"@there, </etc/passwd@there>`, "broken": `a b c`,
+			"odd": `"|x"@there, </etc/passwd@there>`, "broken": `a b@`,
 		},
 		Domains: table{"here": "OK"}, Includes: rewrite.IncludeDirs{dir},
 	}
@@ -74,7 +74,7 @@ func TestDestinations(t *testing.T) {
 		_, err = a.Forward("alice@here", long+"carol@there\n")
 		assert.ErrorIs(t, err, rewrite.ErrSyntax, "or who stands at its end would get no mail")
 	}
-	_, err = a.Forward("alice@here", "bob@there\na b c\n")
+	_, err = a.Forward("alice@here", "bob@there\na b@\n")
 	assert.ErrorIs(t, err, rewrite.ErrSyntax)
 	assert.ErrorContains(t, err, "line 2")
 }

@@ -48,6 +48,21 @@
 // package are temporary. ErrExpansion, ErrDisabled and ErrSyntax say that the
 // tables are at fault.
 //
+// # Postfix
+//
+// Tests send the same mail through cleanup(8) and trivial-rewrite(8) of Postfix 3.7.
+// What differs is meant to:
+//
+//   - an address gets one copy, however many recipients lead to it; there each of
+//     them makes one, unless enable_original_recipient is off.
+//   - the fields that were missing stand above the others, with the other trace of
+//     where a message went; there below them.
+//   - a field whose addresses change keeps its folding, names and comments byte for
+//     byte; there it is written anew.
+//   - quotes protect a local part in an envelope, too: "a!b" and "a%b" in them are no
+//     hosts; nor is anything done to "user!" and "%host", which would leave no user.
+//   - a From field for the null sender has our name behind its MAILER-DAEMON.
+//
 // # Caveats
 //
 // "|command" and "/file" are understood in aliases(5) and refused; ":include:" is

@@ -33,7 +33,7 @@ func TestVirtual(t *testing.T) {
 			"cmd@v.example":    "|cat",
 			"late@v.example":   "x@y.example, @z.example",
 			"none@v.example":   " , ",
-			"broken@v.example": "two words",
+			"broken@v.example": "two words@",
 			"long@v.example":   strings.Repeat("x", 1000) + "@y.example",
 		},
 		Keys:   rewrite.Keys{Delimiter: "+"},

@@ -8,8 +8,8 @@ import (
 	"github.com/mtakit/mtakit"
 )
 
-// maxHeaderAddresses is how many addresses of a header are rewritten, as
-// Postfix's header_address_token_limit bounds it.
+// maxHeaderAddresses is how many addresses of a header are rewritten by default,
+// as Postfix's header_address_token_limit bounds it.
 const maxHeaderAddresses = 10240
 
 // senderFields and recipientFields are the fields that hold addresses.
@@ -22,7 +22,11 @@ var (
 // nil when there are none. Every other byte stays, the names and comments beside
 // the addresses included.
 func RewriteHeader(ctx context.Context, h *mtakit.Header, m Mapper) (*mtakit.Header, error) {
-	left := maxHeaderAddresses
+	return rewriteHeader(ctx, h, m, maxHeaderAddresses)
+}
+
+// rewriteHeader replaces no more than the first left addresses.
+func rewriteHeader(ctx context.Context, h *mtakit.Header, m Mapper, left int) (*mtakit.Header, error) {
 	var changed *mtakit.Header
 	for i, f := range h.All() {
 		class := fieldClass(f)
@@ -138,8 +142,9 @@ func addressSpans(raw string, i int) []span {
 }
 
 // isAddress reports whether a word is an address as it would stand in an
-// envelope. It may lack a domain.
+// envelope. It may lack a domain, and have a source route.
 func isAddress(word string) bool {
+	word = dropRoute(word)
 	local, domain := Split(word)
 	if domain == "" && strings.HasSuffix(word, "@") || strings.ContainsAny(local, "\r\n") {
 		return false

@@ -39,8 +39,8 @@ type Item struct {
 // ParseList reads the right-hand side of aliases(5), virtual(5) or canonical(5):
 // addresses, commands, files and includes, parted by commas. Each may stand in
 // double quotes; "(comments)" and the words around "<address>" are dropped.
-// Addresses may be parted by white space alone when each has an @. The error
-// wraps ErrSyntax.
+// Words that are parted by white space alone are addresses of their own. The
+// error wraps ErrSyntax.
 func ParseList(value string) ([]Item, error) {
 	var items []Item
 	for rest := value; rest != ""; {
@@ -119,7 +119,7 @@ func parseItem(word string) ([]Item, error) {
 		word = inner
 	}
 	if bare := strings.Fields(word); len(bare) > 1 && !strings.Contains(word, `"`) {
-		return manyAddresses(bare, word)
+		return manyAddresses(bare)
 	}
 	address, err := listAddress(word)
 	return []Item{{Kind: ToAddress, Text: address, Own: strings.HasPrefix(word, `\`)}}, err
@@ -164,19 +164,15 @@ func angled(s string) (string, bool) {
 	return strings.TrimSpace(s[i+1 : len(s)-1]), true
 }
 
-// manyAddresses takes "a@x b@x" for two addresses, which is what whoever wrote
-// it meant; "a b" may be a name, a typing error, or a command without its bar.
-func manyAddresses(words []string, whole string) ([]Item, error) {
+// manyAddresses takes "alice bob" for two addresses, as Postfix does.
+func manyAddresses(words []string) ([]Item, error) {
 	items := make([]Item, 0, len(words))
 	for _, w := range words {
-		if _, domain := Split(w); domain == "" {
-			return nil, fmt.Errorf("%w: white space in %.100q", ErrSyntax, whole)
-		}
 		address, err := listAddress(w)
 		if err != nil {
 			return nil, err
 		}
-		items = append(items, Item{Kind: ToAddress, Text: address})
+		items = append(items, Item{Kind: ToAddress, Text: address, Own: strings.HasPrefix(w, `\`)})
 	}
 	return items, nil
 }

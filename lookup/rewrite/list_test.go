@@ -31,6 +31,7 @@ func TestParseList(t *testing.T) {
 		{"alice", to("alice")},
 		{"alice, bob@example.org,carol", to("alice", "bob@example.org", "carol")},
 		{"a@x b@y", to("a@x", "b@y")},
+		{"alice bob@y\n\\carol", append(to("alice", "bob@y"), rewrite.Item{Kind: rewrite.ToAddress, Text: "carol", Own: true})},
 		{`"odd user"@example.org, "a,b"@example.org`, to(`"odd user"@example.org`, `"a,b"@example.org`)},
 		{`"odd user"`, to(`"odd user"`)},
 		{`"alice"`, to("alice")},
@@ -51,7 +52,7 @@ func TestParseList(t *testing.T) {
 		require.NoError(t, err, tt.in)
 		assert.Equal(t, tt.want, got, tt.in)
 	}
-	for _, in := range []string{"two words", "a@x word", "|", ":include:", "<>", "a@b@@", "a@", "@", "x\x00y", "a@b\nc"} {
+	for _, in := range []string{"|", ":include:", "<>", "a@b@@", "a@", "@", "x\x00y"} {
 		_, err := rewrite.ParseList(in)
 		assert.ErrorIs(t, err, rewrite.ErrSyntax, "%q", in)
 	}
@@ -78,7 +79,8 @@ func TestCheck(t *testing.T) {
 		"\"odd: key\": \"|/bin/cat\"\n" +
 		"list: :include:/etc/list\n" +
 		"empty:\n" +
-		"bad: two words"
+		"two: words here\n" +
+		"bad: user@"
 	problems := (&rewrite.Aliases{}).Check("etc/aliases", strings.NewReader(file))
 	var got []string
 	for _, p := range problems {
@@ -89,7 +91,7 @@ func TestCheck(t *testing.T) {
 		`etc/aliases:11: alias "odd: key": |command not enabled: "/bin/cat"`,
 		`etc/aliases:12: alias "list": :include: not enabled: "/etc/list"`,
 		`etc/aliases:13: alias "empty": bad address syntax: no addresses`,
-		`etc/aliases:14: alias "bad": bad address syntax: white space in "two words"`,
+		`etc/aliases:15: alias "bad": bad address syntax: no domain in "user@"`,
 	}, got)
 	var at *rewrite.LineError
 	require.ErrorAs(t, problems[0], &at)
