@@ -48,11 +48,15 @@ func (t *tool) check(ctx context.Context, reference string) error {
 
 func (t *tool) buildCDB(name string) error {
 	if !t.incremental {
+		mode, err := t.mode(name)
+		if err != nil {
+			return err
+		}
 		text, err := os.ReadFile(name)
 		if err != nil {
 			return err
 		}
-		return t.write(cdbName(name), lookup.Entries(name, string(text)))
+		return t.write(cdbName(name), mode, lookup.Entries(name, string(text)))
 	}
 	text, err := io.ReadAll(t.in)
 	if err != nil {
@@ -61,13 +65,28 @@ func (t *tool) buildCDB(name string) error {
 	return t.change(name, lookup.Entries("stdin", string(text)))
 }
 
-// write makes a file of entries. Bad lines are told of and left out.
-func (t *tool) write(path string, entries iter.Seq2[lookup.Entry, error]) error {
+// mode returns the permissions of what is made of a file: nobody may read there what
+// he may not read in the file, which has passwords perhaps.
+func (t *tool) mode(name string) (os.FileMode, error) {
+	if t.public {
+		return 0o644, nil
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return 0, err
+	}
+	return info.Mode()&0o644 | 0o600, nil
+}
+
+// write makes a file of entries; mode 0 keeps its permissions. Bad lines are told of
+// and left out.
+func (t *tool) write(path string, mode fs.FileMode, entries iter.Seq2[lookup.Entry, error]) error {
 	w, err := cdb.Create(path)
 	if err != nil {
 		return err
 	}
 	defer w.Discard()
+	w.Mode = mode
 	if t.replace {
 		entries = lastOf(entries)
 	}
@@ -126,13 +145,13 @@ func (t *tool) change(name string, more iter.Seq2[lookup.Entry, error]) error {
 	}
 	table, err := cdb.Open(path, lookup.Options{Check: -1})
 	if errors.Is(err, fs.ErrNotExist) {
-		return t.write(path, more)
+		return t.write(path, 0, more)
 	}
 	if err != nil {
 		return err
 	}
 	defer table.Close()
-	return t.write(path, func(yield func(lookup.Entry, error) bool) {
+	return t.write(path, 0, func(yield func(lookup.Entry, error) bool) {
 		for _, all := range []iter.Seq2[lookup.Entry, error]{table.All(), more} {
 			for e, err := range all {
 				if !yield(e, err) {
@@ -210,23 +229,29 @@ func (t *tool) without(name string, keys []string) (found bool, err error) {
 
 // convert writes a table as another: a cdb file, or a text.
 func (t *tool) convert(ctx context.Context, from, to string) error {
-	entries, err := t.entries(ctx, typed(from))
+	table, entries, err := t.entries(ctx, typed(from))
 	if err != nil {
 		return err
+	}
+	mode := os.FileMode(0o644)
+	if file, ok := table.(interface{ Path() string }); ok {
+		if mode, err = t.mode(file.Path()); err != nil {
+			return err
+		}
 	}
 	kind, name, _ := strings.Cut(typed(to), ":")
 	switch kind {
 	case "cdb":
-		return t.write(cdbName(name), entries)
+		return t.write(cdbName(name), mode, entries)
 	case "hash", "btree", "texthash":
-		return writeText(name, entries)
+		return writeText(name, mode, entries)
 	}
 	return fmt.Errorf("cannot write a %s table", kind)
 }
 
 // writeText writes "key value" lines to a new file, which must not exist.
-func writeText(name string, entries iter.Seq2[lookup.Entry, error]) (err error) {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+func writeText(name string, mode os.FileMode, entries iter.Seq2[lookup.Entry, error]) (err error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}

@@ -15,13 +15,14 @@ type options struct {
 	sequence    bool    // -s
 	incremental bool    // -i
 	replace     bool    // -r
+	public      bool    // -p
 	kind        string  // of explain
 	delimiters  string  // of explain
 	tables      []string
 }
 
 // ignored are the letters that change nothing here.
-const ignored = "fFnNopuUvw"
+const ignored = "fFnNouUvw"
 
 // parse reads a command line as getopt(3) does: "-is" is "-i -s", and "-qKEY" is
 // "-q KEY".
@@ -69,6 +70,8 @@ func (o *options) set(letter byte) error {
 		o.incremental = true
 	case 'r':
 		o.replace = true
+	case 'p':
+		o.public = true
 	case 'b', 'h', 'm':
 		return fmt.Errorf("-%c is not known: give header or body lines as keys", letter)
 	default:

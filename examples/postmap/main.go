@@ -14,8 +14,9 @@
 //	                               which keys are asked for, and which one is found
 //
 // With -r a key that is there already is replaced without a word; otherwise the
-// first value stays and the second is told of. -o, -n, -N, -f, -F, -p, -u, -U and -w are
-// taken and change nothing: tables fold keys by themselves, and files keep their owners.
+// first value stays and the second is told of. A file has the permissions of what it is
+// made of, but with -p, which lets everybody read it. -o, -n, -N, -f, -F, -u, -U and -w
+// are taken and change nothing: tables fold keys by themselves, and files keep their owners.
 //
 // # Exit codes
 //

@@ -197,6 +197,35 @@ func TestBuild(t *testing.T) {
 	require.Empty(t, left)
 }
 
+// TestPermissions makes tables of a text with passwords: nobody may read more of them
+// than of the text. A table that everybody could read is no reason to go on so.
+func TestPermissions(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "secret", "host user:password\n")
+	write(t, "open", "a b\n")
+	require.NoError(t, os.Chmod("open", 0o666))
+	for _, c := range []struct {
+		args, name string
+		want       os.FileMode
+	}{
+		{"cdb:open", "open.cdb", 0o644},
+		{"cdb:secret", "secret.cdb", 0o600},
+		{"-p cdb:secret", "secret.cdb", 0o644},
+		{"cdb:secret", "secret.cdb", 0o600},
+		{"-i cdb:secret", "secret.cdb", 0o600},
+		{"-d host cdb:secret", "secret.cdb", 0o600},
+		{"convert hash:secret cdb:copy", "copy.cdb", 0o600},
+		{"convert cdb:copy hash:text", "text", 0o600},
+		{"convert inline:{a=b} cdb:public", "public.cdb", 0o644},
+	} {
+		_, errs, code := call(t, "", strings.Fields(c.args)...)
+		require.Zero(t, code, "%s: %s", c.args, errs)
+		info, err := os.Stat(c.name)
+		require.NoError(t, err)
+		assert.Equal(t, c.want, info.Mode().Perm(), c.args)
+	}
+}
+
 func TestConvert(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "v", "a one\n\"b c\"@example.org two, three\n")

@@ -85,7 +85,7 @@ func (t *tool) list(ctx context.Context) error {
 	out := bufio.NewWriter(t.out)
 	defer out.Flush()
 	for _, reference := range t.tables {
-		entries, err := t.entries(ctx, typed(reference))
+		_, entries, err := t.entries(ctx, typed(reference))
 		if err != nil {
 			return err
 		}
@@ -99,23 +99,23 @@ func (t *tool) list(ctx context.Context) error {
 	return out.Flush()
 }
 
-// entries returns what is in a table, each key once and folded.
-func (t *tool) entries(ctx context.Context, reference string) (iter.Seq2[lookup.Entry, error], error) {
+// entries returns a table with what is in it, each key once and folded.
+func (t *tool) entries(ctx context.Context, reference string) (lookup.LookupTable, iter.Seq2[lookup.Entry, error], error) {
 	table, err := t.opener.Open(ctx, reference)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switch table := table.(type) {
 	case *cdb.Table:
-		return table.All(), nil
+		return table, table.All(), nil
 	case *lookup.File:
 		if !lookup.FullKeyOnly(table) {
-			return ofText(table, strings.HasPrefix(reference, "aliases:")), nil
+			return table, ofText(table, strings.HasPrefix(reference, "aliases:")), nil
 		}
 	case lookup.Inline:
-		return ofMap(table), nil
+		return table, ofMap(table), nil
 	}
-	return nil, fmt.Errorf("table %s: sequence operation is not supported", reference)
+	return nil, nil, fmt.Errorf("table %s: sequence operation is not supported", reference)
 }
 
 // ofText leaves out bad lines and second keys: the table has told of them when it

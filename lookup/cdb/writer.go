@@ -25,6 +25,11 @@ const headSize = 256 * 8
 // Writer makes a new file. It is not for several goroutines. It keeps the keys in
 // memory until the end.
 type Writer struct {
+	// Mode are the permissions of the new file: those of the text that it is made
+	// of, where that holds passwords. 0 means those of the old file, or 0644 where
+	// there is none.
+	Mode os.FileMode
+
 	path  string
 	file  *os.File
 	out   *bufio.Writer
@@ -87,8 +92,7 @@ func (w *Writer) write(b []byte) {
 // Len returns how many keys there are.
 func (w *Writer) Len() int { return len(w.keys) }
 
-// Commit puts the new file in the place of the old one, with its permissions, and
-// makes that durable. After an error the old one is as it was.
+// Commit puts the new file in the place of the old one and makes that durable. After an error the old one is as it was.
 func (w *Writer) Commit() error {
 	head := make([]byte, 0, headSize)
 	for _, slots := range w.slots {
@@ -126,11 +130,7 @@ func (w *Writer) table(slots []slot) {
 }
 
 func (w *Writer) replace() error {
-	mode := os.FileMode(0o644)
-	if info, err := os.Stat(w.path); err == nil {
-		mode = info.Mode().Perm()
-	}
-	err := errors.Join(w.file.Chmod(mode), w.file.Sync())
+	err := errors.Join(w.file.Chmod(w.mode()), w.file.Sync())
 	if err == nil {
 		err = os.Rename(w.file.Name(), w.path)
 	}
@@ -138,6 +138,16 @@ func (w *Writer) replace() error {
 		return err
 	}
 	return errors.Join(w.file.Close(), syncDir(filepath.Dir(w.path)))
+}
+
+func (w *Writer) mode() os.FileMode {
+	if w.Mode != 0 {
+		return w.Mode.Perm()
+	}
+	if info, err := os.Stat(w.path); err == nil {
+		return info.Mode().Perm()
+	}
+	return 0o644
 }
 
 func syncDir(name string) error {
