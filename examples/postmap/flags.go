@@ -22,7 +22,7 @@ type options struct {
 }
 
 // ignored are the letters that change nothing here.
-const ignored = "fFnNouUvw"
+const ignored = "fnNouUvw"
 
 // parse reads a command line as getopt(3) does: "-is" is "-i -s", and "-qKEY" is
 // "-q KEY".
@@ -72,6 +72,8 @@ func (o *options) set(letter byte) error {
 		o.replace = true
 	case 'p':
 		o.public = true
+	case 'F':
+		return fmt.Errorf("-F is not known: values that are names of files are not followed")
 	case 'b', 'h', 'm':
 		return fmt.Errorf("-%c is not known: give header or body lines as keys", letter)
 	default:

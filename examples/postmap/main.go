@@ -15,7 +15,7 @@
 //
 // With -r a key that is there already is replaced without a word; otherwise the
 // first value stays and the second is told of. A file has the permissions of what it is
-// made of, but with -p, which lets everybody read it. -o, -n, -N, -f, -F, -u, -U and -w
+// made of, but with -p, which lets everybody read it. -o, -n, -N, -f, -u, -U and -w
 // are taken and change nothing: tables fold keys by themselves, and files keep their owners.
 //
 // # Exit codes
@@ -30,16 +30,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/mtakit/mtakit/lookup"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	found, err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	stop()
+	found, err := run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "postmap: fatal:", err)
 	}

@@ -87,6 +87,8 @@ func TestAgainstPostfix(t *testing.T) {
 		{"-q - pcre:checks", "Subject: hello\nx\nxy\nz\n"},
 		{"-q - cidr:networks", "10.1.2.3\n192.0.2.1\n8.8.8.8\nhost\n"},
 		{"-q k texthash:missing", ""},
+		{"-q a@example.org texthash:virtual texthash:missing", ""},
+		{"-q none texthash:virtual texthash:missing", ""},
 		{"-q k nosuch:virtual", ""},
 		{"-q k", ""},
 		{"", ""},
@@ -181,7 +183,7 @@ func TestBuild(t *testing.T) {
 	_, errs, code = call(t, "", "hash:v")
 	require.Zero(t, code)
 	assert.Contains(t, errs, "stands there already")
-	for _, args := range [][]string{{"-d", "a", "hash:v"}, {"-i", "hash:v"}, {"mysql:v"}, {"-d", "a", "cdb:none"}, {"-h", "-q", "x", "hash:v"}} {
+	for _, args := range [][]string{{"-d", "a", "hash:v"}, {"-i", "hash:v"}, {"mysql:v"}, {"-d", "a", "cdb:none"}, {"-h", "-q", "x", "hash:v"}, {"-F", "-q", "x", "hash:v"}} {
 		_, errs, code = call(t, "", args...)
 		assert.Equal(t, 1, code, args)
 		assert.Contains(t, errs, "fatal:", args)
@@ -223,6 +225,44 @@ func TestPermissions(t *testing.T) {
 		info, err := os.Stat(c.name)
 		require.NoError(t, err)
 		assert.Equal(t, c.want, info.Mode().Perm(), c.args)
+	}
+}
+
+// TestMain is the program itself when a test asks for it.
+func TestMain(m *testing.M) {
+	if os.Getenv("TEST_POSTMAP") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestInterrupt ends the program while it waits for keys.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command(os.Args[0], "-q", "-", "static:x")
+	cmd.Env = append(os.Environ(), "TEST_POSTMAP=1")
+	keys, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	_, err = io.WriteString(keys, strings.Repeat("key\n", 100_000)) // more than a pipe takes that nobody reads
+	require.NoError(t, err)
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.Error(t, cmd.Wait())
+	require.False(t, cmd.ProcessState.Exited(), "the signal has ended it")
+}
+
+// TestLostAnswer has nowhere to print the value to.
+func TestLostAnswer(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	for _, key := range []string{"a", "-"} {
+		_, err := run(t.Context(), []string{"-q", key, "static:x"}, strings.NewReader("a\n"), full, io.Discard)
+		require.Error(t, err, key)
 	}
 }
 

@@ -27,16 +27,12 @@ func (t *tool) open(ctx context.Context) (all lookup.Tables, err error) {
 // ask prints the value under a key, or with "-" the keys of standard input that
 // are found, each with its value.
 func (t *tool) ask(ctx context.Context, key string) (found bool, err error) {
+	if key != "-" {
+		return t.askOne(ctx, key)
+	}
 	all, err := t.open(ctx)
 	if err != nil {
 		return false, err
-	}
-	if key != "-" {
-		value, ok, err := all.Lookup(ctx, key)
-		if ok && err == nil {
-			fmt.Fprintln(t.out, value)
-		}
-		return ok, failed(t.tables, err)
 	}
 	out := bufio.NewWriter(t.out)
 	defer out.Flush()
@@ -54,6 +50,26 @@ func (t *tool) ask(ctx context.Context, key string) (found bool, err error) {
 		}
 	}
 	return found, out.Flush()
+}
+
+// askOne prints the value under a key. Tables behind the one that has it are not
+// opened.
+func (t *tool) askOne(ctx context.Context, key string) (found bool, err error) {
+	for _, reference := range t.tables {
+		table, err := t.opener.Open(ctx, typed(reference))
+		if err != nil {
+			return false, err
+		}
+		value, ok, err := table.Lookup(ctx, key)
+		if err != nil {
+			return false, failed(t.tables, err)
+		}
+		if ok {
+			_, err := fmt.Fprintln(t.out, value)
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // failed tells that a table could not answer.
