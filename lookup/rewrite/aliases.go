@@ -33,8 +33,12 @@ type Aliases struct {
 	// queue/local: an alias with a |command or a /file is left to it, and Expand returns
 	// the address itself. false means ErrDisabled.
 	Agent bool
-	Limit int // most results for one address; 0 means 1000
-	Depth int // most replacements on the way to one result; 0 means 1000
+	// Owners says that an alias which has an owner is left to the agent likewise: with
+	// owner-list beside list, what comes back of its mail is the owner's. false means that
+	// the sender of the message gets it.
+	Owners bool
+	Limit  int // most results for one address; 0 means 1000
+	Depth  int // most replacements on the way to one result; 0 means 1000
 }
 
 // Expand returns the addresses that the recipient is replaced by, each once; the
@@ -50,6 +54,9 @@ func (a *Aliases) Expand(ctx context.Context, address string) ([]string, error) 
 func (a *Aliases) next(ctx context.Context, address string) ([]string, bool, error) {
 	value, ok, err := a.find(ctx, address)
 	if !ok || err != nil {
+		return nil, false, wrap("aliases", err)
+	}
+	if owned, err := a.owned(ctx, address); owned || err != nil {
 		return nil, false, wrap("aliases", err)
 	}
 	items, err := a.destinations(value)
@@ -69,6 +76,17 @@ func (a *Aliases) next(ctx context.Context, address string) ([]string, bool, err
 
 // left reports whether an alias that is not enabled here is the agent's.
 func (a *Aliases) left(err error) bool { return a.Agent && errors.Is(err, ErrDisabled) }
+
+// owned reports whether an alias is left to the agent because it has an owner.
+func (a *Aliases) owned(ctx context.Context, address string) (bool, error) {
+	if !a.Owners {
+		return false, nil
+	}
+	local, domain := Split(address)
+	user, _ := SplitExtension(Unquote(local), a.Delimiter)
+	_, ok, err := a.find(ctx, Address{"owner-" + user, domain}.String())
+	return ok, err
+}
 
 // find looks for user+ext@domain, user@domain, user+ext and user.
 func (a *Aliases) find(ctx context.Context, address string) (string, bool, error) {

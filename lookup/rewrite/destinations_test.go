@@ -64,6 +64,14 @@ func TestDestinations(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, ok)
 
+	// A list with an owner is left to the agent, who sends it in his name.
+	owned := &rewrite.Aliases{Table: table{"list": "alice, bob", "owner-list": "carol", "plain": "alice"}, Domains: table{"here": "OK"}, Delimiter: "+", Owners: true}
+	for address, want := range map[string][]string{"list@here": {"list@here"}, "list+x@here": {"list+x@here"}, "owner-list@here": {"carol@here"}, "plain@here": {"alice@here"}} {
+		got, err := owned.Expand(t.Context(), address)
+		require.NoError(t, err)
+		assert.Equal(t, want, got, address)
+	}
+
 	list, err := a.Forward("alice@here", "# away\n\\alice, bob@there\n|exec vacation\n\"|a, b\",\n  carol\n")
 	require.NoError(t, err)
 	assert.Equal(t, []string{`\alice@here`, "bob@there", "|exec vacation", "|a, b", "carol@here"}, list)

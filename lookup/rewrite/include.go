@@ -155,9 +155,14 @@ func (a *Aliases) disabled(item Item) bool {
 	return item.Kind != ToAddress && (item.Kind != ToInclude || a.Includes == nil)
 }
 
-// enabled reports the first item that is disabled.
+// enabled reports the first item that is disabled, or includes what is not there.
 func (a *Aliases) enabled(items []Item) error {
 	for _, item := range items {
+		if item.Kind == ToInclude && a.Includes != nil {
+			if _, err := a.include(nil, []Item{item}, 0); err != nil {
+				return err
+			}
+		}
 		if a.disabled(item) && (item.Kind == ToInclude || !a.Agent) {
 			return fmt.Errorf("%s %w: %.100q", item.Kind, ErrDisabled, item.Text)
 		}

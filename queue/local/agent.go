@@ -111,27 +111,59 @@ type Agent struct {
 // everything is at its end. Of several destinations the first that refused makes the
 // recipient Bounced; what others got stays delivered. When none got anything, and one may
 // get it later, the recipient is Deferred.
+//
+// The recipients who have no more than a mailbox go to Mailboxes together, after the
+// others.
 func (a *Agent) Deliver(ctx context.Context, d *mtakit.Delivery) []mtakit.Result {
 	results := make([]mtakit.Result, len(d.Recipients))
-	for i := range d.Recipients {
-		results[i] = a.deliver(ctx, d, &d.Recipients[i])
+	report := func(i int, r mtakit.Result) {
+		results[i] = r
 		if d.Report != nil {
-			d.Report(i, results[i])
+			d.Report(i, r)
 		}
 	}
+	var plain []int
+	for i := range d.Recipients {
+		r := &d.Recipients[i]
+		if looping(d.Message.Header, r.Address) {
+			report(i, failed(5, 4, 6, "mail forwarding loop for "+r.Address))
+			continue
+		}
+		switch all, err := a.expand(ctx, d.Envelope, r); {
+		case err != nil:
+			report(i, a.unexpanded(ctx, d, r, err))
+		case len(all) == 1 && all[0].kind == toMailbox && all[0].text == r.Address && all[0].sender == d.Envelope.Sender:
+			plain = append(plain, i)
+		default:
+			t := &attempt{agent: a, d: d, recipient: r}
+			report(i, t.run(ctx, all))
+		}
+	}
+	a.mailboxes(ctx, d, plain, report)
 	return results
 }
 
-func (a *Agent) deliver(ctx context.Context, d *mtakit.Delivery, r *mtakit.Recipient) mtakit.Result {
-	if looping(d.Message.Header, r.Address) {
-		return failed(5, 4, 6, "mail forwarding loop for "+r.Address)
+// mailboxes delivers to some of the recipients as they are, in one go: an agent for
+// Maildirs makes what it writes for all of them durable together.
+func (a *Agent) mailboxes(ctx context.Context, d *mtakit.Delivery, some []int, report func(int, mtakit.Result)) {
+	if len(some) == 0 {
+		return
 	}
-	all, err := a.expand(ctx, d.Envelope, r)
-	if err != nil {
-		return a.unexpanded(ctx, d, r, err)
+	shared := *d
+	shared.Recipients = make([]mtakit.Recipient, len(some))
+	for k, i := range some {
+		shared.Recipients[k] = d.Recipients[i]
 	}
-	t := &attempt{agent: a, d: d, recipient: r}
-	return t.run(ctx, all)
+	reported := make([]bool, len(some))
+	shared.Report = func(k int, r mtakit.Result) {
+		reported[k] = true
+		report(some[k], r)
+	}
+	for k, r := range a.Mailboxes.Deliver(ctx, &shared) {
+		if !reported[k] {
+			report(some[k], r)
+		}
+	}
 }
 
 // unexpanded is the result for a recipient whose destinations are not known.

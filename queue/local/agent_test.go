@@ -37,21 +37,29 @@ func (t table) Lookup(_ context.Context, key string) (string, bool, error) {
 	return v, ok, nil
 }
 
-// mailboxes knows users and remembers who got mail.
+// mailboxes knows users and remembers who got mail, and in how many deliveries.
 type mailboxes struct {
 	users map[string]mtakit.Result
 	got   []string
+	times int
 }
 
-func (m *mailboxes) Deliver(_ context.Context, d *mtakit.Delivery) []mtakit.Result {
-	r, ok := m.users[d.Recipients[0].Address]
-	if !ok {
-		r = failed(5, 1, 1, "unknown user")
+func (m *mailboxes) Deliver(_ context.Context, d *mtakit.Delivery) (results []mtakit.Result) {
+	m.times++
+	for i := range d.Recipients {
+		r, ok := m.users[d.Recipients[i].Address]
+		if !ok {
+			r = failed(5, 1, 1, "unknown user")
+		}
+		if r.Outcome == mtakit.Delivered {
+			m.got = append(m.got, d.Recipients[i].Address)
+		}
+		if d.Report != nil && i%2 == 0 { // which an agent need not do
+			d.Report(i, r)
+		}
+		results = append(results, r)
 	}
-	if r.Outcome == mtakit.Delivered {
-		m.got = append(m.got, d.Recipients[0].Address)
-	}
-	return []mtakit.Result{r}
+	return results
 }
 
 // sent keeps what goes on.
@@ -166,6 +174,30 @@ func TestExpansion(t *testing.T) {
 			assert.Equal(t, c.forwarded, forwarded)
 		})
 	}
+}
+
+// TestMailboxesTogether has who has no more than a mailbox delivered to in one go, and
+// each result told once, of the right recipient.
+func TestMailboxesTogether(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, aliases{"list@here": {"alice@here", "x@there"}, "own@here": {"own@here"}, "owner-own@here": {"alice@here"}}, "alice", "bob", "carol", "own")
+	d := delivery("Delivered-To: loop@here\r\n"+hello, "bob@here", "list@here", "nobody@here", "loop@here", "carol@here", "own@here", "alice@here")
+	told := map[int]mtakit.Result{}
+	d.Report = func(i int, r mtakit.Result) {
+		assert.NotContains(t, told, i)
+		told[i] = r
+	}
+	results := h.Deliver(t.Context(), d)
+	var outcomes []mtakit.Outcome
+	for i, r := range results {
+		outcomes = append(outcomes, r.Outcome)
+		assert.Equal(t, r, told[i])
+	}
+	assert.Equal(t, []mtakit.Outcome{mtakit.Delivered, mtakit.Expanded, mtakit.Bounced, mtakit.Bounced, mtakit.Delivered, mtakit.Expanded, mtakit.Delivered}, outcomes)
+	assert.Equal(t, []string{"alice@here", "bob@here", "carol@here", "alice@here"}, h.boxes.got)
+	assert.Equal(t, 2, h.boxes.times, "one for the list, and one for those without an alias")
+	require.Len(t, h.sent.envelopes, 2)
+	assert.Equal(t, "owner-own@here", h.sent.envelopes[1].Sender)
 }
 
 // What goes on carries the mark that ends loops, and the wishes of the sender but the
