@@ -33,7 +33,7 @@ type config struct {
 	notify, templates      string
 	texts                  dsn.Templates // what templates has in it
 	control                string
-	commands               string
+	commands, alwaysBCC    string
 	runs                   *local.User // whom commands says; nil when it is ""
 	demo                   bool
 }
@@ -64,6 +64,7 @@ func parseFlags(args []string, help io.Writer) (config, error) {
 	f.StringVar(&c.metrics, "metrics", "", "`address` of an HTTP server with /metrics in Prometheus' text format; \"\" turns it off")
 	f.StringVar(&c.control, "control", "control.sock", "`path` of the socket for examples/mqueue, in -dir unless it is absolute; \"\" turns it off")
 	f.StringVar(&c.commands, "commands", "", "`user` as whom aliases may run |commands and append to /files; \"\" means that they may not")
+	f.StringVar(&c.alwaysBCC, "always-bcc", "", "`address` that gets a copy of all mail that comes in; \"\" means nobody")
 	f.BoolVar(&c.demo, "demo", false, "start on free ports, send sample mail through the server, say what became of it, and exit")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

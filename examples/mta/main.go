@@ -70,38 +70,38 @@ func start(c config, stdout, stderr io.Writer) error {
 func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	// What addresses become, and where they lead.
 	canonical := &rewrite.Canonical{Both: t.canonical, Origin: t.origin}
-	aliases := &rewrite.Aliases{Table: t.aliases, Domains: t.domains, Agent: c.runs != nil}
+	aliases := &rewrite.Aliases{Table: t.aliases, Domains: t.domains, Includes: t.includes, Agent: c.runs != nil, Owners: true}
 	expander := &rewrite.Expander{Virtual: &rewrite.Virtual{Table: t.virtual, Origin: t.origin}, Mailboxes: t.mailboxes, Aliases: aliases}
 	aliased := &rewrite.Recipients{Canonical: canonical, Expander: &rewrite.Expander{Virtual: expander.Virtual}}
 	relocated := &rewrite.Relocated{Table: t.relocated, Aliased: aliased}
 	router := &rewrite.Router{Domains: t.domains, Mailboxes: t.mailboxes, Relocated: relocated,
 		Transport: &rewrite.Transport{Table: t.transport}, RelayHost: relayhost(c.relayhost)}
 
-	var known rewrite.Table = lookup.Address(t.mailboxes)
-	if aliases.Agent { // an alias that is left to the agent is known too
-		known = &rewrite.Recipients{Expander: &rewrite.Expander{Mailboxes: t.mailboxes, Aliases: aliases}}
-		router.Mailboxes = known
-	}
+	// An alias that is left to the agent is known too.
+	known := &rewrite.Recipients{Expander: &rewrite.Expander{Mailboxes: t.mailboxes, Aliases: aliases}}
+	router.Mailboxes = known
 
+	// Copies are made of mail when it comes, and of nothing that is made here.
 	cleanup := &rewrite.Cleanup{Canonical: canonical, Expander: expander}
+	arrival := *cleanup
+	arrival.BCC = &rewrite.BCC{Always: c.alwaysBCC, Sender: t.senderBCC, Recipient: t.recipientBCC, Origin: t.origin}
 	trivial := &rewrite.Trivial{Origin: t.origin}
 
 	// Keeping and delivering.
 	s.local = &maildir.Agent{Root: s.mail, Mailboxes: lookup.Address(t.mailboxes), Hostname: c.hostname,
 		SyncFS: c.wholeSyncs(s.mail.Name()), Logger: s.logger}
 	s.remote = &relay.Agent{Hostname: c.hostname, Logger: s.logger}
-	var users queue.DeliveryAgent = s.local
-	commands := &local.Agent{Mailboxes: s.local, Domains: t.domains, Aliases: unboxed{aliases, t.mailboxes},
-		Commands: &local.Commands{}, Files: &local.Files{}, Default: c.runs, Hostname: c.hostname, Logger: s.logger}
+	users := &local.Agent{Mailboxes: s.local, Domains: t.domains, Aliases: unboxed{aliases, t.mailboxes},
+		Default: c.runs, Hostname: c.hostname, Logger: s.logger}
 	if c.runs != nil {
-		users = commands
+		users.Commands, users.Files = &local.Commands{}, &local.Files{}
 	}
 	s.manager = &queue.Manager{
 		Spool:  s.spool,
 		Router: router,
 		Agents: map[string]queue.DeliveryAgent{
 			"local": users,
-			"smtp":  s.remote,
+			"smtp":  &rewrite.Outgoing{Agent: s.remote, Mapper: &rewrite.Generic{Table: t.generic, Origin: t.origin}},
 		},
 		// Mailboxes are no site to be gentle with, and deliveries that wait for the
 		// disk together share its syncs.
@@ -114,7 +114,7 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		Logger: s.logger, Observer: observer,
 	}
 
-	commands.Queue = s.manager
+	users.Queue = s.manager
 
 	// Who is asked for, where the access table says so.
 	s.verified = &verify.Cache{Prober: verifier(expander, s.manager), Logger: s.logger}
@@ -136,8 +136,8 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		Unlisted: restrictions.RejectUnlistedRecipient{Domains: t.domains, Recipients: &rewrite.Recipients{Canonical: canonical, Expander: expander}},
 	}
 	checks := filter.Chain{filter.HeaderChecks{Table: t.header}, filter.BodyChecks{Table: t.body}} // what PASS ends
-	filters := filter.Chain{checks, cleanup}
-	s.manager.Filter = filters // of what is requeued
+	filters := filter.Chain{checks, &arrival}
+	s.manager.Filter = filter.Chain{checks, cleanup} // of what is requeued
 
 	// Receiving.
 	intake := smtpserver.Intake{
@@ -155,7 +155,7 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 		MaxSize: c.maxSize, IdleTimeout: c.timeout, Reporter: s.manager, Logger: s.logger, Observer: observer}
 	s.maildrop = &queue.Maildrop{Dir: filepath.Join(s.dir, "queue", "maildrop"), Corrupt: filepath.Join(s.dir, "queue", "corrupt"),
 		Queue: s.manager, Hostname: c.hostname, Rewriter: trivial, Submitters: t.submitters,
-		Filter:   filter.Chain{checks, rewrite.Missing{Hostname: c.hostname, FullName: queue.AttrFullName}, cleanup},
+		Filter:   filter.Chain{checks, rewrite.Missing{Hostname: c.hostname, FullName: queue.AttrFullName}, &arrival},
 		QueueRun: c.queueRun, MaxSize: cmp.Or(c.maxSize, -1), Logger: s.logger, Observer: observer}
 
 	// Looking at the queue and changing it.

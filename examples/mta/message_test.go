@@ -19,24 +19,38 @@ const odd = "X-First : kept as it is\r\nreceived: from nowhere\r\n\tby nobody;  
 
 // taker is a server that takes everything and keeps it.
 type taker struct {
-	mu    sync.Mutex
-	texts []string
+	mu        sync.Mutex
+	texts     []string
+	envelopes []string // "a@example.org to b@example.net c@example.net"
 }
 
-func (s *taker) NewSession(*smtp.Conn) (smtp.Session, error) { return &takerSession{s}, nil }
+func (s *taker) NewSession(*smtp.Conn) (smtp.Session, error) { return &takerSession{taker: s}, nil }
 
-type takerSession struct{ *taker }
+type takerSession struct {
+	*taker
+	from string
+	to   []string
+}
 
-func (*takerSession) Mail(string, *smtp.MailOptions) error { return nil }
-func (*takerSession) Rcpt(string, *smtp.RcptOptions) error { return nil }
-func (*takerSession) Reset()                               {}
-func (*takerSession) Logout() error                        { return nil }
+func (s *takerSession) Mail(from string, _ *smtp.MailOptions) error {
+	s.from, s.to = from, nil
+	return nil
+}
+
+func (s *takerSession) Rcpt(to string, _ *smtp.RcptOptions) error {
+	s.to = append(s.to, to)
+	return nil
+}
+
+func (*takerSession) Reset()        {}
+func (*takerSession) Logout() error { return nil }
 
 func (s *takerSession) Data(r io.Reader) error {
 	b, err := io.ReadAll(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.texts = append(s.texts, string(b))
+	s.envelopes = append(s.envelopes, s.from+" to "+strings.Join(s.to, " "))
 	return err
 }
 

@@ -16,13 +16,15 @@ import (
 type tables struct {
 	domains, mailboxes, users, networks, access, aliases   *lookup.File
 	canonical, relocated, transport, virtual, header, body *lookup.File
+	generic, senderBCC, recipientBCC                       *lookup.File
 	submitters, listers, flushers                          *lookup.File // of the control socket
+	includes                                               rewrite.IncludeDirs
 	logger                                                 *slog.Logger
 }
 
 // commands says that aliases may have some.
 func openTables(etc string, commands bool, logger *slog.Logger) (*tables, error) {
-	t := &tables{logger: logger}
+	t := &tables{logger: logger, includes: rewrite.IncludeDirs{etc}}
 	// A domain or a network may stand alone in its line.
 	hash := func(path string, o lookup.Options) (*lookup.File, error) {
 		if filepath.Base(path) == "domains" {
@@ -31,7 +33,7 @@ func openTables(etc string, commands bool, logger *slog.Logger) (*tables, error)
 		return lookup.OpenHash(path, o)
 	}
 	aliases := func(path string, o lookup.Options) (*lookup.File, error) {
-		o.Inspect = func(file, text string) []error { return unusable(file, text, commands) }
+		o.Inspect = func(file, text string) []error { return t.unusable(file, text, commands) }
 		return lookup.OpenAliases(path, o)
 	}
 	for _, f := range []struct {
@@ -43,6 +45,7 @@ func openTables(etc string, commands bool, logger *slog.Logger) (*tables, error)
 		{&t.networks, "networks", lookup.OpenNetworks}, {&t.access, "access", hash}, {&t.aliases, "aliases", aliases},
 		{&t.canonical, "canonical", hash}, {&t.relocated, "relocated", hash}, {&t.transport, "transport", hash},
 		{&t.virtual, "virtual", hash}, {&t.header, "header_checks", lookup.OpenRegexp}, {&t.body, "body_checks", lookup.OpenRegexp},
+		{&t.generic, "generic", hash}, {&t.senderBCC, "sender_bcc", hash}, {&t.recipientBCC, "recipient_bcc", hash},
 		{&t.submitters, "authorized_submit_users", lookup.OpenRegexp}, {&t.listers, "authorized_mailq_users", lookup.OpenRegexp},
 		{&t.flushers, "authorized_flush_users", lookup.OpenRegexp},
 	} {
@@ -57,7 +60,8 @@ func openTables(etc string, commands bool, logger *slog.Logger) (*tables, error)
 
 func (t *tables) all() []*lookup.File {
 	return []*lookup.File{t.domains, t.mailboxes, t.users, t.networks, t.access, t.aliases,
-		t.canonical, t.relocated, t.transport, t.virtual, t.header, t.body, t.submitters, t.listers, t.flushers}
+		t.canonical, t.relocated, t.transport, t.virtual, t.header, t.body,
+		t.generic, t.senderBCC, t.recipientBCC, t.submitters, t.listers, t.flushers}
 }
 
 // reload reads every file now. What cannot be read keeps its old contents.
@@ -79,9 +83,10 @@ func (t *tables) origin() string {
 	return ""
 }
 
-// unusable finds the aliases that are not enabled: |command, /file, :include:.
-func unusable(file, text string, commands bool) (problems []error) {
-	aliases := rewrite.Aliases{Agent: commands}
+// unusable finds the aliases that are not enabled, |command and /file, and those whose
+// :include: cannot be read.
+func (t *tables) unusable(file, text string, commands bool) (problems []error) {
+	aliases := rewrite.Aliases{Agent: commands, Includes: t.includes}
 	for _, err := range aliases.Check(file, strings.NewReader(text)) {
 		if e, ok := errors.AsType[*rewrite.LineError](err); ok {
 			err = &lookup.LineError{File: e.File, Line: e.Line, Reason: e.Err.Error()}

@@ -86,7 +86,7 @@ func TestBadLines(t *testing.T) {
 	}{
 		{"domains", "line=2", "unbalanced"}, {"mailboxes", "line=2", "without a value"}, {"networks", "line=2", "10.0.0.300"}, {"networks", "line=3", "127.0.0.1/8"},
 		{"access", "line=3", "without a value"}, {"aliases", "line=2", "no colon"}, {"aliases", "line=3", "not enabled"},
-		{"aliases", "line=4", "not enabled"}, {"aliases", "line=5", "not enabled"},
+		{"aliases", "line=4", "not enabled"}, {"aliases", "line=5", "no such file"},
 		{"header_checks", "line=1", ""}, {"body_checks", "line=1", ""}, {"body_checks", "line=2", ""},
 	} {
 		p.logged(t, "level=WARN", "file="+filepath.Join(p.dir, "etc", where.table)+" ", where.line+" ", where.reason)
