@@ -39,25 +39,32 @@ func parseFilter(text string) (lookup.Template, error) {
 // sampleKey has all parts that a template can want.
 const sampleKey = "user@a.b.c.d.e.f.g.h.i"
 
-// tighten takes white space out that stands between the parts of a filter.
+// tighten takes white space out that stands between the parts of a filter. In a value
+// "&", "|" and "!" are like any other.
 func tighten(text string) string {
 	text = strings.Trim(text, space)
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if strings.IndexByte(space, text[i]) >= 0 && strings.IndexByte("(&|!)", behind(text[:i])) >= 0 {
-			continue
+	tight := make([]byte, 0, len(text))
+	for _, c := range []byte(text) {
+		if strings.IndexByte(space, c) < 0 || !betweenParts(tight) {
+			tight = append(tight, c)
 		}
-		b.WriteByte(text[i])
 	}
-	return b.String()
+	return string(tight)
 }
 
 const space = " \t\r\n"
 
-// behind returns the last byte that is no white space.
-func behind(s string) byte {
-	s = strings.TrimRight(s, space)
-	return s[len(s)-1]
+// betweenParts reports whether a parenthesis ends what there is of a filter, or the
+// operator behind one. The first parenthesis may be absent.
+func betweenParts(tight []byte) bool {
+	n := len(tight)
+	switch tight[n-1] {
+	case '(', ')':
+		return true
+	case '&', '|', '!':
+		return n == 1 || tight[n-2] == '('
+	}
+	return false
 }
 
 // parseBase reads the name of an entry, with expansions.

@@ -77,6 +77,7 @@ var params = []string{
 	"query_filter = (mail=%s)\nresult_format = %S at %D: %1 %%", "query_filter = (mail=%s)\nresult_format = %3", "query_filter = (mail=%s)\nresult_format = [%u]",
 	"query_filter = (mail=%s)\nresult_filter = old:%s", "query_filter = (objectClass=nothing)", "query_filter = (uid=%9)",
 	"query_filter = (&(objectClass=inetOrgPerson)(!(uid=%u)))\nresult_attribute = uid",
+	"query_filter = (&(description=Smith & Sons! | Co)(!(uid=%u)))",
 	"domain = example.org", "domain = !example.org example.org", "domain = example.net, inline:{example.org=x}", "domain = example.com",
 	"expansion_limit = 1", "expansion_limit = 2", "expansion_limit = 3", "size_limit = 1", "size_limit = 2", "size_limit = 1\nquery_filter = (mail=%s)",
 	"scope = one", "scope = base", "scope = one\nsearch_base = ou=people,dc=example,dc=org",
