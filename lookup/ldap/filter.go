@@ -21,23 +21,28 @@ func parseFilter(text string) (lookup.Template, error) {
 	if err != nil {
 		return t, err
 	}
-	const mark = "\x01"
-	sample, _ := t.Expand(sampleKey, sampleKey, func(string) string { return mark })
+	sample := marked(t)
 	for i := range sample {
 		part := sample[strings.LastIndexByte(sample[:i], '(')+1 : i]
-		if sample[i] == mark[0] && !strings.Contains(part, "=") {
+		if sample[i] == mark && !strings.Contains(part, "=") {
 			return t, errors.New("an expansion stands where no value does")
 		}
 	}
-	sample, _ = t.Expand(sampleKey, sampleKey, goldap.EscapeFilter)
 	if _, err := goldap.CompileFilter(sample); err != nil {
 		return t, fmt.Errorf("%q: %w", text, err)
 	}
 	return t, nil
 }
 
-// sampleKey has all parts that a template can want.
-const sampleKey = "user@a.b.c.d.e.f.g.h.i"
+// mark stands for each expansion while a template is checked. It is no part of an escape
+// as "\5c", of which no expansion may be one.
+const mark = '\x01'
+
+func marked(t lookup.Template) string {
+	const all = "user@a.b.c.d.e.f.g.h.i" // has all parts that a template can want
+	sample, _ := t.Expand(all, all, func(string) string { return string(mark) })
+	return sample
+}
 
 // tighten takes white space out that stands between the parts of a filter. In a value
 // "&", "|" and "!" are like any other.
@@ -73,8 +78,7 @@ func parseBase(text string) (lookup.Template, error) {
 	if err != nil {
 		return t, err
 	}
-	sample, _ := t.Expand(sampleKey, sampleKey, escapeDN)
-	if _, err := goldap.ParseDN(sample); err != nil {
+	if _, err := goldap.ParseDN(marked(t)); err != nil {
 		return t, fmt.Errorf("%q: %w", text, err)
 	}
 	return t, nil

@@ -19,3 +19,20 @@ func TestTighten(t *testing.T) {
 		assert.Equal(t, want, tighten(text), text)
 	}
 }
+
+// TestExpansionInEscape has templates in which a key would be half of an escape.
+func TestExpansionInEscape(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{`(cn=\%4%5)`, `(cn=\2%4)`, `(cn=a\%s)`} {
+		_, err := parseFilter(text)
+		assert.Error(t, err, text)
+	}
+	for _, text := range []string{`cn=\%4%5,dc=x`, `cn=\2%4`, "cn=#04%4%5", `cn=a\%s`} {
+		_, err := parseBase(text)
+		assert.Error(t, err, text)
+	}
+	for _, text := range []string{`(cn=\5c%4%5)`, `(cn=\2a%s)`} {
+		_, err := parseFilter(text)
+		assert.NoError(t, err, text)
+	}
+}
