@@ -170,7 +170,7 @@ func (e *expansion) follow(ctx context.Context, a *goldap.EntryAttribute, depth 
 			continue
 		}
 		if err := e.run(ctx, s, depth+1); err != nil && !goldap.IsErrorWithCode(err, goldap.LDAPResultNoSuchObject) {
-			return fmt.Errorf("%s %q: %w", a.Name, v, err)
+			return fmt.Errorf("%s %.100q: %w", a.Name, v, err)
 		}
 	}
 	return nil

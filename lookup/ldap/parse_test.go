@@ -1,9 +1,11 @@
 package ldap
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestTighten(t *testing.T) {
@@ -35,4 +37,15 @@ func TestExpansionInEscape(t *testing.T) {
 		_, err := parseFilter(text)
 		assert.NoError(t, err, text)
 	}
+}
+
+// TestURLLength has what would need more stack than there may be.
+func TestURLLength(t *testing.T) {
+	t.Parallel()
+	_, err := parseURL("ldap:///???" + strings.Repeat("(", 8<<20))
+	require.ErrorIs(t, err, ErrURL)
+	assert.Less(t, len(err.Error()), 100)
+	s, err := parseURL("ldap:///???(cn=" + strings.Repeat("a", 4000) + ")")
+	require.NoError(t, err)
+	assert.Len(t, s.filter, 4005)
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ErrURL is wrapped when a special attribute has an LDAP URL that is none.
+// ErrURL is wrapped when a special attribute has an LDAP URL that is none, or is too long.
 var ErrURL = errors.New("malformed LDAP URL")
 
 // isURL reports whether the value of a special attribute is a URL.
@@ -16,9 +16,16 @@ func isURL(s string) bool {
 	return ok && (strings.EqualFold(scheme, "ldap") || strings.EqualFold(scheme, "ldaps") || strings.EqualFold(scheme, "ldapi"))
 }
 
+// maxURL bounds a URL, in bytes. It comes from the directory, and go-ldap needs stack for
+// each parenthesis of its filter.
+const maxURL = 8 << 10
+
 // parseURL reads an LDAP URL, RFC 4516. Its host is not heeded. There are no
 // attributes when the URL wants all.
 func parseURL(text string) (search, error) {
+	if len(text) > maxURL {
+		return search{}, fmt.Errorf("%w: %d bytes", ErrURL, len(text))
+	}
 	_, rest, _ := strings.Cut(text, "://")
 	_, rest, _ = strings.Cut(rest, "/")
 	parts := strings.Split(rest, "?")
