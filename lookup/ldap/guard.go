@@ -16,6 +16,9 @@ const (
 	maxBytes    = 16 << 20
 	maxElements = 1 << 19
 	maxNesting  = 10 // of what RFC 4511 defines, controls go deepest
+	// maxControls bounds what follows the answer itself, in bytes. The decoder behind decodes
+	// the strings in there, too, which nobody has looked into.
+	maxControls = 16 << 10
 )
 
 // errMessage is wrapped when a server sends what is no message, or too much.
@@ -74,7 +77,26 @@ func (g *guard) message() ([]byte, error) {
 	if _, err := io.CopyN(&b, g.in, int64(size)); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), g.check(b.Bytes()[b.Len()-size:], 1)
+	content := b.Bytes()[b.Len()-size:]
+	if err := g.check(content, 1); err != nil {
+		return nil, err
+	}
+	if n := len(controls(content)); n > maxControls {
+		return nil, fmt.Errorf("%w: controls of %d bytes", errMessage, n)
+	}
+	return b.Bytes(), nil
+}
+
+// controls returns what stands behind the number and the answer of a message.
+func controls(content []byte) []byte {
+	_, _, rest, err := cut(content)
+	if err == nil {
+		_, _, rest, err = cut(rest)
+	}
+	if err != nil {
+		return nil
+	}
+	return rest
 }
 
 // header reads the tag and the length of an element.

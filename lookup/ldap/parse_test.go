@@ -1,9 +1,11 @@
 package ldap
 
 import (
+	"io"
 	"strings"
 	"testing"
 
+	goldap "github.com/go-ldap/ldap/v3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -48,4 +50,22 @@ func TestURLLength(t *testing.T) {
 	s, err := parseURL("ldap:///???(cn=" + strings.Repeat("a", 4000) + ")")
 	require.NoError(t, err)
 	assert.Len(t, s.filter, 4005)
+}
+
+func TestControls(t *testing.T) {
+	t.Parallel()
+	for size, good := range map[int]bool{0: true, 16_000: true, 17_000: false, 1 << 20: false} {
+		value := goldap.NewControlString("1.2.3", false, strings.Repeat("\x05\x00", size/2)).Encode().Bytes()
+		text := withControls(value)
+		conn := answering(text)
+		require.NoError(t, conn.Close())
+		let, err := io.ReadAll(newGuard(conn))
+		if good {
+			require.NoError(t, err, size)
+			assert.Equal(t, text, string(let))
+			continue
+		}
+		require.ErrorIs(t, err, errMessage, size)
+		assert.Empty(t, let)
+	}
 }
