@@ -143,3 +143,43 @@ func FuzzParseList(f *testing.F) {
 		(&rewrite.Aliases{}).Check("f", strings.NewReader(s))
 	})
 }
+
+// FuzzForward: whatever a .forward file says, what comes out of it is an address with a
+// domain, a command or a file, and only what was written as a command or a file is one.
+func FuzzForward(f *testing.F) {
+	for _, seed := range []string{"a, b@c", `"|x y", /y`, `\a, \b@c, "\c d"`, "a@b\n c\n\n#d\ne,\n\tf", `"/a"@b, "|c"@d, "\\e"@f`, ":include:/z", "/a@b, |c@d", "\\/a", `"\|a"`, `"|a`, "<|a>, (|b)|c", "@x", `\b"c,`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		list, err := (&rewrite.Aliases{}).Forward("user@here.example", text)
+		if err != nil {
+			require.Empty(t, list)
+			return
+		}
+		items, _ := rewrite.ParseList(text)
+		oneLine := text != "" && text[0] > ' ' && !strings.ContainsAny(text, "\n#")
+		for i, item := range list {
+			if oneLine {
+				require.Equal(t, items[i].Kind == rewrite.ToCommand, strings.HasPrefix(item, "|"), "%q", item)
+				require.Equal(t, items[i].Kind == rewrite.ToFile, strings.HasPrefix(item, "/"), "%q", item)
+			}
+			if strings.HasPrefix(item, "|") || strings.HasPrefix(item, "/") {
+				continue
+			}
+			wire := strings.TrimPrefix(item, `\`)
+			_, domain := rewrite.Split(wire)
+			require.NotEmpty(t, domain, "%q", item)
+			if strings.HasPrefix(wire, "@") {
+				continue // as virtual(5) has them
+			}
+			a, err := rewrite.ParseAddress(wire)
+			require.NoError(t, err, "%q", item)
+			again, err := (&rewrite.Aliases{}).Forward("user@there.example", ","+wire) // "#" would begin a comment
+			require.NoError(t, err)
+			require.Len(t, again, 1, "%q", wire)
+			back, err := rewrite.ParseAddress(again[0])
+			require.NoError(t, err)
+			require.Equal(t, a, back)
+		}
+	})
+}

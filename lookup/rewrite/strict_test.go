@@ -74,8 +74,11 @@ func FuzzStrict(f *testing.F) {
 		}
 		if err == nil {
 			require.Equal(t, lenient, a)
+			again, err := rewrite.ParseStrict(a.String(), smtputf8)
+			require.NoError(t, err, "%q", a)
+			require.Equal(t, a, again)
 			require.True(t, a.Equal(a.Unicode()), "%q", a.Unicode())
-			_, err := rewrite.Address{Local: "a", Domain: a.Domain}.ASCII()
+			_, err = rewrite.Address{Local: "a", Domain: a.Domain}.ASCII()
 			require.NoError(t, err)
 		}
 		again, err := rewrite.ParseAddress(lenient.String())
