@@ -543,20 +543,3 @@ func TestInterrupted(t *testing.T) {
 	_ = cmd.Wait()
 	assert.Empty(t, dropped(t, dir))
 }
-
-func FuzzAddresses(f *testing.F) {
-	f.Add("a@b, \"x, y\" <c@d> (e (f)), G: h@i;, j@[192.0.2.1]")
-	f.Add("<\"a>\\\"b\"@c>, @r:x@y, a @ b . c d@e")
-	f.Add("((((\\")
-	f.Fuzz(func(t *testing.T, text string) {
-		list, err := addresses(text)
-		if err != nil {
-			return
-		}
-		for _, a := range list {
-			again, err := addresses("<" + a + ">")
-			require.NoError(t, err, "%q", a)
-			require.Equal(t, []string{a}, again)
-		}
-	})
-}

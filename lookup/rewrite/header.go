@@ -3,6 +3,7 @@ package rewrite
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mtakit/mtakit"
@@ -73,72 +74,38 @@ func fieldClass(f mtakit.Field) Class {
 // rewriteField replaces the addresses of one raw field.
 func rewriteField(ctx context.Context, raw string, rewrite func(context.Context, string) (string, error), left *int) (string, error) {
 	var b strings.Builder
-	done := strings.IndexByte(raw, ':') + 1
-	b.WriteString(raw[:done])
-	for _, s := range addressSpans(raw, done) {
-		old := raw[s.start:s.end]
-		if *left--; *left < 0 || len(old) > maxAddress {
-			continue
+	done := 0
+	s := scanner{text: raw, at: strings.IndexByte(raw, ':') + 1}
+	for s.next() {
+		for _, p := range s.found() {
+			old := s.cut(p)
+			if *left--; *left < 0 || len(old) > maxAddress {
+				continue
+			}
+			address, err := rewrite(ctx, old)
+			if err != nil {
+				return "", err
+			}
+			if address == old {
+				continue
+			}
+			b.WriteString(raw[done:p.start])
+			b.WriteString(address)
+			done = p.end
 		}
-		address, err := rewrite(ctx, old)
-		if err != nil {
-			return "", err
-		}
-		if address == old {
-			continue
-		}
-		b.WriteString(raw[done:s.start])
-		b.WriteString(address)
-		done = s.end
 	}
 	b.WriteString(raw[done:])
 	return b.String(), nil
 }
 
-// span is a piece of a field.
-type span struct{ start, end int }
-
-// addressSpans finds the addresses of a field from offset i on: what stands in
-// angle brackets, or alone between commas (RFC 5322, section 3.4). Comments and
-// quoted strings are skipped; "name:" and ";" of groups part like commas. An
-// address with white space or a comment inside is none for us, and stays.
-func addressSpans(raw string, i int) []span {
-	var spans []span
-	word, words := span{}, 0 // the only word since the last comma, and how many there were
-	bare := func() {
-		if words == 1 && isAddress(raw[word.start:word.end]) {
-			spans = append(spans, word)
-		}
-		words = 0
+// found returns where the item has addresses that may be replaced: in brackets, or as
+// its only word. One with white space or a comment inside is none for us, and stays.
+func (s *scanner) found() []span {
+	places := s.angles
+	if len(places) == 0 && len(s.words) == 1 && !s.broken {
+		places = s.words
 	}
-	for i < len(raw) {
-		switch c := raw[i]; {
-		case strings.IndexByte(" \t\r\n", c) >= 0:
-			i++
-		case c == '(':
-			i = skipComment(raw, i)
-		case c == '<':
-			end := skipAngle(raw, i)
-			if raw[end-1] == '>' && isAddress(raw[i+1:end-1]) {
-				spans = append(spans, span{i + 1, end - 1})
-			}
-			words = 2 // what stood before is a name
-			i = end
-		case c == ':':
-			words = 0
-			i++
-		case c == ',' || c == ';':
-			bare()
-			i++
-		default:
-			word.start = i
-			i = skipWord(raw, i)
-			word.end = i
-			words++
-		}
-	}
-	bare()
-	return spans
+	return slices.DeleteFunc(places, func(p span) bool { return !isAddress(s.cut(p)) })
 }
 
 // isAddress reports whether a word is an address as it would stand in an
@@ -154,71 +121,4 @@ func isAddress(word string) bool {
 	}
 	_, err := ParseAddress(word)
 	return err == nil
-}
-
-// skipComment returns the end of the comment that begins at i. Comments nest.
-func skipComment(raw string, i int) int {
-	depth := 0
-	for ; i < len(raw); i++ {
-		switch raw[i] {
-		case '\\':
-			i++
-		case '(':
-			depth++
-		case ')':
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		}
-	}
-	return len(raw)
-}
-
-// skipQuoted returns the end of the quoted string that begins at i.
-func skipQuoted(raw string, i int) int {
-	for i++; i < len(raw); i++ {
-		switch raw[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
-		}
-	}
-	return len(raw)
-}
-
-// skipAngle returns the end of the angle brackets that begin at i.
-func skipAngle(raw string, i int) int {
-	for i++; i < len(raw); {
-		switch raw[i] {
-		case '"':
-			i = skipQuoted(raw, i)
-			continue
-		case '>':
-			return i + 1
-		}
-		i++
-	}
-	return len(raw)
-}
-
-// skipWord returns the end of the word that begins at i. Quoted strings and
-// address literals are part of words.
-func skipWord(raw string, i int) int {
-	literal := false
-	for i < len(raw) {
-		switch c := raw[i]; {
-		case c == '"':
-			i = skipQuoted(raw, i)
-			continue
-		case c == '[':
-			literal = true
-		case c == ']':
-			literal = false
-		case strings.IndexByte(" \t\r\n(<,;", c) >= 0, c == ':' && !literal:
-			return i
-		}
-		i++
-	}
-	return i
 }
