@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -30,6 +31,8 @@ func TestCatastrophe(t *testing.T) {
 		value, ok, err := table.Lookup(t.Context(), key)
 		if c.slow {
 			require.ErrorIs(t, err, ErrMatchTime, c.rule)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.Less(t, len(err.Error()), 100, "the key is not in it")
 			require.False(t, ok)
 			require.Empty(t, value)
 			continue
