@@ -40,8 +40,8 @@ func (s *byteSet) fold() {
 	}
 }
 
-// String writes the set as a class that does not care for the case flag around
-// it, since both cases are in it or none.
+// String writes the set as a class. The case flag around it changes nothing when both
+// cases of each letter are in it or none.
 func (s byteSet) String() string {
 	var b strings.Builder
 	for low := 0; low < 256; low++ {

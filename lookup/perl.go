@@ -338,7 +338,7 @@ func (p *perl) atom(depth int) (item, error) {
 		return p.group(depth)
 	case c == '[':
 		set, err := p.class()
-		p.both(set.String())
+		p.set(set)
 		return item{width: 1, repeats: true}, err
 	case c == '\\':
 		return p.escape()
@@ -366,6 +366,17 @@ func (p *perl) dot() string {
 		return `(?s:.)`
 	}
 	return `[^\n]`
+}
+
+// set writes a class as what it is whatever the case flag around it says.
+func (p *perl) set(s byteSet) {
+	both := s
+	both.fold()
+	if p.caseless && both != s {
+		p.both("(?-i:" + s.String() + ")")
+		return
+	}
+	p.both(s.String())
 }
 
 // begin writes ^. With the flag m it is not behind a newline that the key ends with.

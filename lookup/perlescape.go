@@ -9,7 +9,8 @@ import (
 )
 
 // property returns the bytes of a Unicode property, which in this mode are those
-// of Latin-1, and cuts it off: \p{Lu}, \p{^Greek}, \PL.
+// of Latin-1, and cuts it off: \p{Lu}, \p{^Greek}, \PL. It means the same without
+// case.
 func (p *perl) property() (set byteSet, ok bool) {
 	if len(p.in) < 3 || p.in[1] != 'p' && p.in[1] != 'P' {
 		return set, false
@@ -60,7 +61,7 @@ func (p *perl) escape() (item, error) {
 		set, ok = p.property()
 	}
 	if ok {
-		p.both(set.String())
+		p.set(set)
 		return item{width: 1, repeats: true}, nil
 	}
 	c, rest := p.in[1], p.in[2:]
@@ -251,10 +252,10 @@ func (p *perl) class() (set byteSet, err error) {
 			item.add(byte(low), byte(high))
 			p.quotes()
 		}
+		if p.caseless && low >= 0 { // a class knows by itself what it means without case
+			item.fold()
+		}
 		set.join(item)
-	}
-	if p.caseless {
-		set.fold()
 	}
 	if negated {
 		set = set.complement()
