@@ -82,14 +82,16 @@ func (p *posix) alternatives(depth int) (string, error) {
 // branch reads up to a bar, or to the parenthesis that closes the group.
 func (p *posix) branch(depth int) (string, error) {
 	var b strings.Builder
-	first := true
+	start, first := true, true // of the branch; where there is nothing yet to repeat
 	for p.in != "" && !strings.HasPrefix(p.in, p.operator("|")) {
 		if depth > 0 && strings.HasPrefix(p.in, p.operator(")")) {
 			break
 		}
-		if anchor, ok := p.anchor(first); ok {
+		anchor, ok := p.anchor(start)
+		start = false
+		if ok {
 			b.WriteString(anchor)
-			first = first || !p.basic
+			first = true
 			continue
 		}
 		piece, err := p.piece(depth, first)
@@ -104,9 +106,9 @@ func (p *posix) branch(depth int) (string, error) {
 
 // anchor reads what matches no byte. In the basic syntax ^ is one only where a
 // branch starts, and $ only where it ends.
-func (p *posix) anchor(first bool) (string, bool) {
+func (p *posix) anchor(start bool) (string, bool) {
 	switch {
-	case strings.HasPrefix(p.in, "^") && p.basic && !first,
+	case strings.HasPrefix(p.in, "^") && p.basic && !start,
 		strings.HasPrefix(p.in, "$") && p.basic && !p.ends(p.in[1:]):
 		return "", false
 	case p.take("^"):

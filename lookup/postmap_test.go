@@ -146,6 +146,8 @@ var postmapTables = []struct{ name, kind, text, keys string }{
 	{"ranges without case", "regexp", "/^[A-z]$/ letters\n/^[Z-a]$/ wrong\n/^[w-[]$/ odd\n/^[[-~]$/ above\n/^[A-z]$/i with case\n", "a|Z|_|[|w|`|~|{|-"},
 	{"more basic", "regexp", "/^a\\{2\\}b\\?$/x interval\n/\\{c/x bad\n/d\\)/x bad\n/^\\+e$/x plus\n/^\\(^f$\\)$/x anchors\n/^g{2}$/x braces\n/h|i/x bar\n",
 		"aa|aab|{c|d)|+e|f|g{2}|gg|h|h|i"},
+	{"basic anchors", "regexp", "/^^a/x 1\n/^\\b^b/x 2\n/c\\b\\{/x bad\n/^d\\b*$/x 4\n/e\\|\\b^f/x 5\n/^\\(^^g\\)/x 6\n",
+		"a|^a|b|^b|b^b|c|c{|d*|dd|e|f|g|^g"},
 	{"basic", "regexp", "/^a+$/x plus\n/^b\\+$/x more\n/^\\(c\\)\\{2\\}$/x <$1>\n/^*d$/x star\n/e^f$g/x inside\n/^(h)$/x parens\n/^i\\|j$/x bar\n",
 		"a+|aa|bb|cc|*d|e^f$g|(h)|h|i|j"},
 	{"bytes", "regexp", "/^gr\xc3\xbc.e$/ eszett is two bytes\n/^gr\xc3\xbc..e$/ found\n/^[\xe4-\xef]$/ range\n/^\xc3\x84$/ upper\n/^(.)\xff/ <$1>\n",
