@@ -96,7 +96,7 @@ func TestProblems(t *testing.T) {
 		{regexp, "/a/ ${1", "f:1: no \"}\" after ${, rule skipped"},
 		{regexp, "/a/ $x", `f:1: replacement index "x" is not a number, rule skipped`},
 		{regexp, "!/(a)/ $1", "f:1: $number in the result of a negated pattern, rule skipped"},
-		{regexp, "if", "f:1: if without a pattern, if skipped"},
+		{regexp, "if", "f:1: no pattern, if skipped"},
 		{regexp, "if /a/ b\nendif", `f:1: text after if is ignored: "b"`},
 		{regexp, "if /a/\nendif b", `f:2: text after endif is ignored: "b"`},
 		{regexp, "\nif /a/\n/b/ c", "f:3: 1 if without endif at the end of the file"},

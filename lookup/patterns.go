@@ -131,9 +131,6 @@ func extra(rest, word string) []string {
 func parsePatternHead(line string, reader patternReader) (r rule[expressions], rest string, err error) {
 	r.block = true
 	r.negate, line = negation(line)
-	if line == "" || isAlnum(line[0]) {
-		return r, "", errors.New("if without a pattern")
-	}
 	r.pattern.first, rest, err = reader.read(line)
 	return r, strings.TrimLeft(rest, space), err
 }

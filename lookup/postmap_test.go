@@ -124,6 +124,7 @@ var postmapTables = []struct{ name, kind, text, keys string }{
 	{"if", "regexp", "if /^a/\n/b/ ab\nif !/c/\n/d/ ad without c\nendif\n/c/ ac\nendif\n/./ rest\n", "ab|ad|acd|ac|xb|a|acb"},
 	{"if in other ways", "regexp", "IF !/a/\n/b/ b without a\nEndIf text\nif/c/\n/d/ cd\nendif\nendif\n", "b|ab|cd|d"},
 	{"if without endif", "regexp", "/x/ x\nif /a/\n/b/ b\n", "x|ab|b"},
+	{"if with a letter around the pattern", "regexp", "if aba\n/c/ bc\nendif\nif !5b5\n/d/ d without b\nendif\n", "c|bc|d|bd"},
 	{"bad if", "regexp", "if /a(/\n/b/ b\nendif\n/c/ c\n", "b|ab|c"},
 	{"double pattern", "regexp", "/a/!/b/ a not b\n/c/i!/d/i c not d\n/e/!!/f/ e and f\n", "a|ab|c|C|cd|cD|e|ef"},
 	{"both patterns negated", "regexp", "!/a/!/b/ neither\n", "a|b|ab|c"},
