@@ -14,7 +14,7 @@ import (
 type CIDR struct {
 	rules    []rule[netip.Prefix]
 	parents  []int // of each rule: the block that it stands in, or -1
-	negated  []int // the rules that hold for what their network does not
+	anywhere []int // negated rules that stand in no network at all
 	prefixes *prefixes
 }
 
@@ -45,15 +45,25 @@ func ParseCIDR(file, text string, o Options) (*CIDR, []error) {
 
 func newCIDR(list []rule[netip.Prefix]) *CIDR {
 	t := &CIDR{rules: list, parents: parentsOf(list)}
+	places := places{blocks: map[int]place{}, numbers: map[condition]int{}}
+	first := firsts{}
 	all := make([]netip.Prefix, len(list))
+	use := make([]bool, len(list))
 	for i := range list {
-		all[i] = list[i].pattern
-		if list[i].negate && !list[i].block {
-			t.negated = append(t.negated, i)
+		around := places.blocks[t.parents[i]]
+		here := around.within(&list[i])
+		switch {
+		case list[i].block:
+			places.add(i, around, here, &list[i])
+		case list[i].negate && !first.may(around.number, list[i].pattern):
+		case here.bounded:
+			all[i], use[i] = here.network, true
+		default:
+			t.anywhere = append(t.anywhere, i)
 		}
 	}
 	t.prefixes = newPrefixes(all,
-		func(i int) bool { return !list[i].block && !list[i].negate },
+		func(i int) bool { return use[i] },
 		func(i int) bool { return t.parents[i] >= 0 })
 	return t
 }
@@ -145,16 +155,16 @@ func (t *CIDR) Lookup(_ context.Context, key string) (value string, ok bool, err
 	if !ok {
 		return "", false, nil
 	}
-	blocks := func(i uint32) bool { return t.blocksHold(int(i), addr) }
-	best := t.prefixes.find(addr, none, blocks)
+	holds := func(i uint32) bool { return t.holds(int(i), addr) }
+	best := t.prefixes.find(addr, none, holds)
 	if addr.Is4In6() {
-		best = t.prefixes.find(addr.Unmap(), best, blocks)
+		best = t.prefixes.find(addr.Unmap(), best, holds)
 	}
-	for _, i := range t.negated {
+	for _, i := range t.anywhere {
 		if uint32(i) >= best {
 			break
 		}
-		if (*networkRule)(&t.rules[i]).holds(addr) && t.blocksHold(i, addr) {
+		if t.holds(i, addr) {
 			best = uint32(i)
 		}
 	}
@@ -164,10 +174,10 @@ func (t *CIDR) Lookup(_ context.Context, key string) (value string, ok bool, err
 	return t.rules[best].result.text, true, nil
 }
 
-// blocksHold reports whether all blocks that a rule stands in hold.
-func (t *CIDR) blocksHold(i int, addr netip.Addr) bool {
-	for block := t.parents[i]; block >= 0; block = t.parents[block] {
-		if !(*networkRule)(&t.rules[block]).holds(addr) {
+// holds reports whether a rule and all blocks that it stands in hold.
+func (t *CIDR) holds(i int, addr netip.Addr) bool {
+	for ; i >= 0; i = t.parents[i] {
+		if !(*networkRule)(&t.rules[i]).holds(addr) {
 			return false
 		}
 	}

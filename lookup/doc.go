@@ -64,7 +64,8 @@
 // either kind when its ctx ends.
 //
 // Networks are found by binary search among the places where one begins or ends,
-// 180 bytes each. Negated rules and rules in blocks keep their place in the file.
+// 180 bytes each. Negated rules and rules in blocks keep their place in the file; of
+// the negated ones in one place at most 34 are tried for IPv4 and 130 for IPv6.
 //
 // Files are read again when they change. Lookups never wait for each other:
 // they see one version of a file or the next. A file that is just being written

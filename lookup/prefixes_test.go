@@ -91,6 +91,54 @@ func TestPrefixes(t *testing.T) {
 	assert.Greater(t, found, 5000)
 }
 
+// TestNegatedNetworks has very many negated rules. Few of them can be the first that
+// holds, wherever they stand.
+func TestNegatedNetworks(t *testing.T) {
+	t.Parallel()
+	const n = 5000
+	for _, c := range []struct {
+		name string
+		rule func(i int) string
+		key  string
+		most int // rules to be tried
+	}{
+		{"one again and again", func(int) string { return "!10.0.0.0/8 x" }, "10.1.2.3", 1},
+		{"from small to large", func(i int) string { return fmt.Sprintf("!10.0.0.0/%d x", 32-i%24) }, "10.0.0.0", 1},
+		{"from large to small", func(i int) string { return fmt.Sprintf("!10.0.0.0/%d x", 8+i*24/n) }, "10.0.0.0", 24},
+		{"side by side", func(i int) string { return fmt.Sprintf("!10.%d.%d.0/24 x", i/256, i%256) }, "10.0.0.0", 2},
+		{"of the other family", func(i int) string { return fmt.Sprintf("!2001:db8:%x::/48 x", i) }, "10.0.0.0", 2},
+		{"in blocks", func(i int) string { return fmt.Sprintf("if 11.%d.%d.0/24\n!11.0.0.0/8 x\nendif", i/256, i%256) }, "10.0.0.0", 0},
+		{"in a block again and again", func(int) string { return "if !11.0.0.0/8\n!10.0.0.0/8 x\nendif" }, "10.0.0.0", 1},
+		{"in blocks in a block", func(i int) string {
+			return fmt.Sprintf("if 0.0.0.0/0\nif 11.%d.%d.0/24\nif !10.0.0.0/8\n!1.0.0.0/8 x\nendif\nendif\nendif", i/256, i%256)
+		}, "10.0.0.0", 0},
+		{"all addresses in blocks", func(i int) string { return fmt.Sprintf("if 11.%d.%d.0/24\n0.0.0.0/0 x\nendif", i/256, i%256) }, "10.0.0.0", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var text strings.Builder
+			for i := range n {
+				text.WriteString(c.rule(i) + "\n")
+			}
+			table, problems := ParseCIDR("f", text.String(), Options{})
+			require.Empty(t, problems)
+			assert.LessOrEqual(t, table.candidates(c.key), c.most)
+			want, _ := table.linear(c.key)
+			got, _, err := table.Lookup(t.Context(), c.key)
+			require.NoError(t, err)
+			assert.Equal(t, want, got)
+		})
+	}
+}
+
+// candidates is how many rules are tried at most for a key.
+func (t *CIDR) candidates(key string) int {
+	n := len(t.anywhere)
+	addr, _ := parseAddr(key)
+	t.prefixes.find(addr, none, func(uint32) bool { n++; return false })
+	return n
+}
+
 func (l *NetworkList) linear(key string) (value string, ok bool) {
 	addr, _ := parseAddr(key)
 	for i := range l.list {
