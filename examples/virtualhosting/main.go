@@ -72,7 +72,7 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	trivial := &rewrite.Trivial{Origin: origin}
 	expander := &rewrite.Expander{Virtual: &rewrite.Virtual{Table: t.aliases, Origin: origin}, Mailboxes: t.mailboxes}
 	cleanup := &rewrite.Cleanup{Expander: expander}
-	router := &rewrite.Router{Domains: t.domains, Mailboxes: t.mailboxes, LocalName: "virtual", RelayHost: relayhost(c.relayhost)}
+	router := &rewrite.Router{Domains: t.domains, Mailboxes: t.mailboxes, MailboxName: "virtual", RelayHost: relayhost(c.relayhost)}
 
 	// Keeping and delivering.
 	s.virtual = &maildir.Agent{Root: s.mail, Mailboxes: lookup.Address(t.mailboxes), Quotas: lookup.Address(t.quotas),

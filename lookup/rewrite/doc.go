@@ -62,6 +62,7 @@
 //   - quotes protect a local part in an envelope, too: "a!b" and "a%b" in them are no
 //     hosts; nor is anything done to "user!" and "%host", which would leave no user.
 //   - a From field for the null sender has our name behind its MAILER-DAEMON.
+//   - Router refuses no user whom Transport sends elsewhere: he is known there.
 //
 // # Caveats
 //

@@ -1,6 +1,7 @@
 package rewrite_test
 
 import (
+	"fmt"
 	"net/netip"
 	"net/textproto"
 	"os"
@@ -318,4 +319,58 @@ func TestHeaderSizeBesidePostfix(t *testing.T) {
 		want, got := posted(t, s, "a@example.org", []string{"b@example.org"}, header), cleaned(t, c, "a@example.org", []string{"b@example.org"}, header)
 		assert.Equal(t, want, got, header)
 	}
+}
+
+// TestClassesBesidePostfix asks smtpd(8) who is unknown in which class of addresses.
+func TestClassesBesidePostfix(t *testing.T) {
+	t.Parallel()
+	dir, open := tablesOf(t, map[string]string{
+		"users":     "root x\nnews@host.example x\n",
+		"virtual":   "known@aliased.example bob@elsewhere.example\n@all.example bob@elsewhere.example\n",
+		"mailboxes": "alice@boxes.example alice/\n@catch.example all/\n",
+		"relayed":   "bob@relayed.example OK\n",
+		"transport": "gone.example error:5.1.2 no such place\nslow.example retry:4.4.3 later\nalice@boxes.example :\n",
+	})
+	s := servertest.Postfix(t, "mydestination = host.example", "local_recipient_maps = texthash:"+dir+"/users", "recipient_delimiter = +",
+		"virtual_alias_domains = aliased.example, all.example", "virtual_alias_maps = texthash:"+dir+"/virtual",
+		"virtual_mailbox_domains = boxes.example, catch.example", "virtual_mailbox_maps = texthash:"+dir+"/mailboxes",
+		"relay_domains = relayed.example", "relay_recipient_maps = texthash:"+dir+"/relayed", "transport_maps = texthash:"+dir+"/transport")
+	keys := rewrite.Keys{Delimiter: "+"}
+	router := &rewrite.Router{
+		Local: lookup.Inline{"host.example": "", "[127.0.0.1]": ""}, LocalRecipients: open("users"), Aliased: lookup.Inline{"aliased.example": "", "all.example": ""},
+		Domains: lookup.Inline{"boxes.example": "", "catch.example": ""}, Mailboxes: open("mailboxes"), Keys: keys,
+		Relayed: lookup.Inline{"relayed.example": ""}, RelayRecipients: open("relayed"), Transport: &rewrite.Transport{Table: open("transport"), Delimiter: "+"},
+	}
+	expander := &rewrite.Expander{Virtual: &rewrite.Virtual{Table: open("virtual"), Keys: keys}}
+	for _, address := range []string{
+		"root@host.example", "Root+x@HOST.example", "news@host.example", "nobody@host.example", "postmaster@host.example", "root@[127.0.0.1]", "news@[127.0.0.1]",
+		"known@aliased.example", "known+x@aliased.example", "nobody@aliased.example", "any@all.example",
+		"alice@boxes.example", "alice+x@boxes.example", "root@boxes.example", "any@catch.example",
+		"bob@relayed.example", "carol@relayed.example", "any@elsewhere.example", "any@gone.example", "any@slow.example", "any@sub.gone.example",
+	} {
+		_, err := answered(s, "a@elsewhere.example", []string{address}, "Subject: x\r\n")
+		want := ""
+		if err != nil {
+			require.ErrorContains(t, err, ": Recipient address rejected: ", address)
+			want = textOf(err)
+		}
+		ends, err := expander.Expand(t.Context(), address)
+		require.NoError(t, err)
+		route, err := router.Route(t.Context(), nil, &mtakit.Recipient{Address: ends[0]})
+		require.NoError(t, err)
+		got := ""
+		if r := route.Reply; r != nil {
+			got = fmt.Sprintf("%d %d.%d.%d %s", r.Code, r.EnhancedCode[0], r.EnhancedCode[1], r.EnhancedCode[2], r.Message)
+		}
+		assert.Equal(t, want, got, address)
+	}
+}
+
+// textOf is the reply without the address in it.
+func textOf(err error) string {
+	text := err.Error() // 550 "5.1.1 <user@example.org>: Recipient address rejected: User unknown"
+	code, rest, _ := strings.Cut(text, ` "`)
+	status, _, _ := strings.Cut(rest, " ")
+	_, reason, _ := strings.Cut(rest, " rejected: ")
+	return code + " " + status + " " + strings.TrimSuffix(reason, `"`)
 }

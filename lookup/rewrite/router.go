@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-smtp"
@@ -15,20 +16,27 @@ import (
 // force for what waits in the queue. The zero value sends everything to the
 // mail exchangers of its domain.
 //
-// The first class that has the domain counts: Aliased (virtual_alias_domains),
-// Domains (mydestination and virtual_mailbox_domains), Relayed (relay_domains). All
-// other domains are remote. Users who are unknown in the first three are refused,
-// 550 5.1.1: one may go after mail for him was accepted.
+// The first class that has the domain counts: Local (mydestination), Aliased
+// (virtual_alias_domains), Domains (virtual_mailbox_domains), Relayed
+// (relay_domains). All other domains are remote. Users who are unknown in the first
+// four are refused, 550 5.1.1: one may go after mail for him was accepted.
 type Router struct {
+	// Local has the domains whose users are those of the system, and the address
+	// literals that are ours, "[192.0.2.1]". nil means none.
+	Local Table
+	// LocalRecipients has the users of Local, by user, user@domain or @domain: those of
+	// passwd(5) and aliases(5) usually (local_recipient_maps). Postmaster, MAILER-DAEMON
+	// and double-bounce are always known. nil means that all are.
+	LocalRecipients Table
 	// Aliased has the domains all of whose addresses Virtual replaces. Who is left in
 	// one is unknown. nil means none.
 	Aliased Table
-	// Domains has our own domains, by name. nil means none.
+	// Domains has the domains whose users have mailboxes, by name. nil means none.
 	Domains Table
-	// Mailboxes has the addresses that have a mailbox, user@domain or @domain. nil means
-	// that every user of our domains has one.
+	// Mailboxes has the addresses in Domains that have a mailbox, user@domain or
+	// @domain. nil means that every user has one.
 	Mailboxes Table
-	// Unknown is what is said of a user of ours without a mailbox. "" means "User
+	// Unknown is what is said of a user in Domains without a mailbox. "" means "User
 	// unknown in virtual mailbox table".
 	Unknown string
 	// Relayed has the domains that we are a mail exchanger of. nil means none.
@@ -36,11 +44,12 @@ type Router struct {
 	// RelayRecipients has the addresses in Relayed that there are, user@domain or
 	// @domain. nil means that all are.
 	RelayRecipients Table
-	Keys                       // for Mailboxes and RelayRecipients
+	Keys                       // for LocalRecipients, Mailboxes and RelayRecipients
 	Transport       *Transport // nil means that nothing overrides the class
 	Relocated       *Relocated // nil means that nobody has moved
 	RelayHost       string     // next hop of mail in Relayed and of remote mail: "example.net", "[192.0.2.1]:2525" (no MX); "" means the recipient's domain
-	LocalName       string     // transport of our own domains; "" means "local"
+	LocalName       string     // transport of Local; "" means "local"
+	MailboxName     string     // transport of Domains, "virtual"; "" means LocalName
 	RelayName       string     // transport of Relayed; "" means RemoteName
 	RemoteName      string     // transport of other domains; "" means "smtp"
 	// SenderRelayHost has other next hops than RelayHost for mail of some senders, by
@@ -86,6 +95,7 @@ type addressClass struct {
 	users     Table  // who there is; nil means everybody
 	unknown   string // what is said of others; "" means that all are known
 	goesOn    bool   // to another server
+	system    bool   // has the users of the system, who may stand in users without a domain
 }
 
 // resolve returns the route of an address whether or not it exists.
@@ -113,14 +123,15 @@ func orText(text, other string) string {
 
 // class returns the class of a domain, and the route that it has by itself.
 func (r *Router) class(ctx context.Context, sender, domain string) (mtakit.Route, addressClass, error) {
-	remote := orText(r.RemoteName, "smtp")
+	remote, local := orText(r.RemoteName, "smtp"), orText(r.LocalName, "local")
 	for _, c := range [...]struct {
 		domains Table
 		addressClass
 	}{
-		{r.Aliased, addressClass{"error", nobody, "User unknown in virtual alias table", false}},
-		{r.Domains, addressClass{orText(r.LocalName, "local"), r.Mailboxes, orText(r.Unknown, "User unknown in virtual mailbox table"), false}},
-		{r.Relayed, addressClass{orText(r.RelayName, remote), r.RelayRecipients, "User unknown in relay recipient table", true}},
+		{r.Local, addressClass{transport: local, users: r.LocalRecipients, unknown: "User unknown in local recipient table", system: true}},
+		{r.Aliased, addressClass{transport: "error", users: nobody, unknown: "User unknown in virtual alias table"}},
+		{r.Domains, addressClass{transport: orText(r.MailboxName, local), users: r.Mailboxes, unknown: orText(r.Unknown, "User unknown in virtual mailbox table")}},
+		{r.Relayed, addressClass{transport: orText(r.RelayName, remote), users: r.RelayRecipients, unknown: "User unknown in relay recipient table", goesOn: true}},
 	} {
 		ours, err := hasDomain(ctx, c.domains, domain)
 		if err != nil {
@@ -197,12 +208,22 @@ func ofSender(ctx context.Context, t Table, sender string) (string, bool, error)
 	return strings.TrimSpace(m.value), true, nil
 }
 
+// alwaysKnown are the users of Local whom Postfix never refuses.
+var alwaysKnown = []string{"postmaster", "mailer-daemon", "double-bounce"}
+
 // unknown returns the refusal of an address that there is not.
 func (r *Router) unknown(ctx context.Context, class addressClass, address string) (*smtp.SMTPError, error) {
 	if class.users == nil || class.unknown == "" {
 		return nil, nil
 	}
-	_, ok, err := r.find(ctx, class.users, address)
+	keys := r.Keys
+	if class.system {
+		if local, _ := Split(lower(address)); slices.Contains(alwaysKnown, local) {
+			return nil, nil
+		}
+		keys.Local = r.Local
+	}
+	_, ok, err := keys.find(ctx, class.users, address)
 	if ok || err != nil {
 		return nil, wrap("recipients", err)
 	}
