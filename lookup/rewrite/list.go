@@ -58,6 +58,11 @@ func ParseList(value string) ([]Item, error) {
 	return items, nil
 }
 
+// space is what parts words. A no-break space and its like are letters of an address.
+const space = " \t\n\v\f\r"
+
+func isSpace(r rune) bool { return strings.ContainsRune(space, r) }
+
 // nextItem cuts value at the first comma that is not quoted, commented or in
 // angle brackets, and returns what stands before it without comments and the
 // white space around.
@@ -85,11 +90,11 @@ func nextItem(value string) (item, rest string) {
 		case c == '<' || c == '>':
 			angle = c == '<'
 		case c == ',' && !angle:
-			return strings.TrimSpace(b.String()), value[i+1:]
+			return strings.Trim(b.String(), space), value[i+1:]
 		}
 		b.WriteByte(c)
 	}
-	return strings.TrimSpace(b.String()), ""
+	return strings.Trim(b.String(), space), ""
 }
 
 func nesting(c byte) int {
@@ -118,7 +123,7 @@ func parseItem(word string) ([]Item, error) {
 	if inner, ok := angled(word); ok {
 		word = inner
 	}
-	if bare := strings.Fields(word); len(bare) > 1 && !strings.Contains(word, `"`) {
+	if bare := strings.FieldsFunc(word, isSpace); len(bare) > 1 && !strings.Contains(word, `"`) {
 		return manyAddresses(bare)
 	}
 	address, err := listAddress(word)
@@ -146,11 +151,11 @@ func special(s string) (Kind, string, bool) {
 	const include = ":include:"
 	switch {
 	case strings.HasPrefix(s, "|"):
-		return ToCommand, strings.TrimSpace(s[1:]), true
+		return ToCommand, strings.Trim(s[1:], space), true
 	case strings.HasPrefix(s, "/"):
 		return ToFile, s, true
 	case len(s) >= len(include) && strings.EqualFold(s[:len(include)], include):
-		return ToInclude, strings.TrimSpace(s[len(include):]), true
+		return ToInclude, strings.Trim(s[len(include):], space), true
 	}
 	return ToAddress, "", false
 }
@@ -161,7 +166,7 @@ func angled(s string) (string, bool) {
 	if i < 0 || !strings.HasSuffix(s, ">") {
 		return "", false
 	}
-	return strings.TrimSpace(s[i+1 : len(s)-1]), true
+	return strings.Trim(s[i+1:len(s)-1], space), true
 }
 
 // manyAddresses takes "alice bob" for two addresses, as Postfix does.

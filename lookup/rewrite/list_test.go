@@ -31,6 +31,8 @@ func TestParseList(t *testing.T) {
 		{"alice", to("alice")},
 		{"alice, bob@example.org,carol", to("alice", "bob@example.org", "carol")},
 		{"a@x b@y", to("a@x", "b@y")},
+		{"a\u00a0b@x", to("a\u00a0b@x")},
+		{" \u2003a@x\t,<\u0085b@y >", to("\u2003a@x", "\u0085b@y")},
 		{"alice bob@y\n\\carol", append(to("alice", "bob@y"), rewrite.Item{Kind: rewrite.ToAddress, Text: "carol", Own: true})},
 		{`"odd user"@example.org, "a,b"@example.org`, to(`"odd user"@example.org`, `"a,b"@example.org`)},
 		{`"odd user"`, to(`"odd user"`)},
@@ -147,7 +149,7 @@ func FuzzParseList(f *testing.F) {
 // FuzzForward: whatever a .forward file says, what comes out of it is an address with a
 // domain, a command or a file, and only what was written as a command or a file is one.
 func FuzzForward(f *testing.F) {
-	for _, seed := range []string{"a, b@c", `"|x y", /y`, `\a, \b@c, "\c d"`, "a@b\n c\n\n#d\ne,\n\tf", `"/a"@b, "|c"@d, "\\e"@f`, ":include:/z", "/a@b, |c@d", "\\/a", `"\|a"`, `"|a`, "<|a>, (|b)|c", "@x", `\b"c,`} {
+	for _, seed := range []string{"a, b@c", `"|x y", /y`, `\a, \b@c, "\c d"`, "a@b\n c\n\n#d\ne,\n\tf", `"/a"@b, "|c"@d, "\\e"@f`, ":include:/z", "/a@b, |c@d", "\\/a", `"\|a"`, `"|a`, "<|a>, (|b)|c", "@x", `\b"c,`, "a\u00a0b@c"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
