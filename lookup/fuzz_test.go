@@ -2,7 +2,11 @@ package lookup
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -224,6 +228,155 @@ func FuzzRemote(f *testing.F) {
 		assert.Equal(t, text, back)
 		for _, c := range []byte(quoteTCP(text)) {
 			assert.True(t, c > ' ' && c < 0x7f)
+		}
+	})
+}
+
+// FuzzMemcache checks that a reply is a value, a miss or an error, that one that is cut
+// off is an error, and that nothing of any length is read.
+func FuzzMemcache(f *testing.F) {
+	for _, text := range []string{
+		"END\r\n", "VALUE k 0 3\r\na\nb\r\nEND\r\n", "VALUE k 0 0\r\n\r\nEND\n", "VALUE k 1 2 33\r\nab\r\nEND\r\n", "VALUE k 0 2\r\nabc\r\nEND\r\n", "VALUE j 0 1\r\na\r\nEND\r\n",
+		"VALUE k 0 1\r\na\r\nVALUE k 0 1\r\nb\r\nEND\r\n", "SERVER_ERROR out of memory\r\n", "VALUE k 0 -1\r\n", "VALUE k 0 99999999999999999999\r\n", "VALUE k 0 +2\r\nab\r\nEND\r\n", "\r\n", "",
+	} {
+		f.Add(text, "k", uint16(10), uint16(20))
+		f.Add(text, "k", uint16(1), uint16(4000))
+	}
+	f.Add("END\r\n", "a b", uint16(1), uint16(1))
+	f.Add("END\r\n", "a\r\nset b", uint16(1), uint16(1))
+	f.Fuzz(func(t *testing.T, text, key string, data, line uint16) {
+		if isMemcacheKey(key) {
+			assert.Equal(t, -1, strings.IndexFunc(key, func(r rune) bool { return r <= ' ' }))
+			assert.LessOrEqual(t, len(key), 250)
+		}
+		table := &Memcache{MaxData: int(data) + 1, MaxLine: int(line) + 1}
+		read := func(text string) (answer string, used int, err error) {
+			rest := strings.NewReader(text)
+			in := bufio.NewReaderSize(rest, 16)
+			answer, err = table.readValue(in, key)
+			return answer, len(text) - rest.Len() - in.Buffered(), err
+		}
+		answer, used, err := read(text)
+		assert.LessOrEqual(t, used, 2*(table.MaxLine+1)+table.MaxData+2)
+		value, hit := strings.CutPrefix(answer, "=")
+		switch {
+		case err != nil:
+			return
+		case hit:
+			assert.LessOrEqual(t, len(value), table.MaxData)
+			assert.True(t, strings.HasPrefix(text, "VALUE "+key+" "), "%q", text)
+			assert.Contains(t, text[:used], value+"\r\nEND")
+		default:
+			assert.Equal(t, "END", strings.TrimRight(text[:used], "\r\n"))
+		}
+		for i := range used {
+			_, _, err := read(text[:i])
+			require.Error(t, err, "%q", text[:i])
+		}
+	})
+}
+
+// FuzzAnswer checks that whatever a client asks by the protocols of a Server, the answer
+// is a whole one that a client reads as what the table said.
+func FuzzAnswer(f *testing.F) {
+	f.Add("get a%20b", "x y\n%", true)
+	f.Add("put a b", "x", false)
+	f.Add("t a b", "x, y", true)
+	f.Add("t ", strings.Repeat("\xff", 1400), true)
+	f.Add("get", "x", true)
+	f.Add(" get %4", "", true)
+	f.Fuzz(func(t *testing.T, question, value string, found bool) {
+		said := LookupTableFunc(func(context.Context, string) (string, bool, error) { return value, found, nil })
+		tables := map[string]LookupTable{"": said, "t": said, "down": Fail{}}
+
+		reply, _ := answerSocketmap(t.Context(), tables, question)
+		in := bufio.NewReader(bytes.NewReader(netstring(reply)))
+		back, err := readNetstring(in)
+		require.NoError(t, err)
+		require.Equal(t, reply, back)
+		require.Zero(t, in.Buffered())
+		name, _, asked := strings.Cut(question, " ")
+		asked = asked && (name == "" || name == "t")
+		require.Equal(t, asked && found, strings.HasPrefix(reply, "OK "), "%q", reply)
+		require.Equal(t, asked && !found, reply == "NOTFOUND ", "%q", reply)
+		if text, ok := strings.CutPrefix(reply, "OK "); ok {
+			require.Equal(t, value, text)
+		}
+
+		reply, _ = answerTCP(t.Context(), tables, question)
+		in = bufio.NewReader(strings.NewReader(reply))
+		line, err := readTCPLine(in)
+		require.NoError(t, err)
+		require.Equal(t, reply, line+"\n")
+		code, text, ok := strings.Cut(line, " ")
+		require.True(t, ok)
+		require.Contains(t, []string{"200", "400", "500"}, code)
+		if code == "200" {
+			back, _ := unquoteTCP(text)
+			require.Equal(t, value, back)
+		}
+		get := "get " + quoteTCP(question)
+		if reply, known := answerTCP(t.Context(), tables, get); known == nil {
+			require.Equal(t, found, strings.HasPrefix(reply, "200 "), "%q %q", get, reply)
+			require.Equal(t, !found, strings.HasPrefix(reply, "500 "), "%q %q", get, reply)
+		}
+		for name, text := range map[string]string{"netstring": string(netstring(value)), "line": quoteTCP(value) + "\n"} {
+			cut := bufio.NewReader(strings.NewReader(text[:len(text)-1]))
+			_, err := map[string]func(*bufio.Reader) (string, error){"netstring": readNetstring, "line": readTCPLine}[name](cut)
+			require.Error(t, err, "a %s that is cut off", name)
+		}
+	})
+}
+
+// FuzzParams checks that the parameters of a *.cf file are what it says, and that what
+// is no good is noted and reads as if it were not there.
+func FuzzParams(f *testing.F) {
+	for _, text := range texts {
+		f.Add(text, "hosts", "a, b\tc")
+	}
+	for _, value := range []string{"", " 5 ", "-1", "0", "yes", "NO", "maybe", "99999999999999999999", "1073741825", "%s %", "a\r", "= #", "#"} {
+		f.Add("name = value\n and more\nname = 7\n", "name", value)
+	}
+	f.Fuzz(func(t *testing.T, text, name, value string) {
+		values, err := parseParams("f", text)
+		for name, value := range values {
+			require.NotEmpty(t, name)
+			require.False(t, strings.ContainsAny(name, space), "%q", name)
+			require.Equal(t, strings.Trim(value, space), value)
+			require.NotContains(t, value, "\n")
+		}
+		if err != nil || name == "" || strings.ContainsAny(name, space+"=\x00#\ufeff") || strings.ContainsAny(value, "\n\x00") {
+			return
+		}
+		values, err = parseParams("f", text+"\n"+name+"="+value+"\n")
+		require.NoError(t, err)
+		require.Equal(t, strings.Trim(value, space), values[name], "the last one counts")
+
+		value = values[name]
+		p := &Params{values: values}
+		number := p.Number(name, 7, 2)
+		n, err := strconv.Atoi(value)
+		good := err == nil && n >= 2 && n <= 1<<30
+		require.Equal(t, good || value == "", p.Err() == nil)
+		if !good {
+			n = 7
+		}
+		require.Equal(t, n, number)
+
+		p = &Params{values: values}
+		yes := p.Yes(name)
+		require.Equal(t, slices.Contains([]string{"", "yes", "no", "0", "1"}, strings.ToLower(value)), p.Err() == nil)
+		require.Equal(t, value == "1" || strings.EqualFold(value, "yes"), yes)
+
+		p = &Params{values: values}
+		_, err = ParseTemplate(value)
+		p.Template(name, "%s")
+		require.Equal(t, err == nil, p.Err() == nil)
+
+		for _, word := range p.Words(name) {
+			require.NotEmpty(t, word)
+			require.False(t, strings.ContainsAny(word, space+","), "%q", word)
+			require.Contains(t, value, word)
 		}
 	})
 }
