@@ -61,7 +61,7 @@
 // Patterns are matched in time linear in the key, but for those of pcre tables that
 // look around, refer back or do not go back: these search. A lookup in a pcre table
 // that takes longer than Options.MatchTime fails, which is no miss; so does one in
-// either kind when its ctx ends.
+// either kind when its ctx ends, within a long search too.
 //
 // Networks are found by binary search among the places where one begins or ends,
 // 180 bytes each. Negated rules and rules in blocks keep their place in the file; of

@@ -122,7 +122,7 @@ func FuzzLiteral(f *testing.F) {
 		}
 		p, err := parsePOSIX(pattern.String(), dialect{caseSensitive: true})
 		require.NoError(t, err)
-		ok, err := new(programs).match(p, key, widen(key))
+		ok, err := new(programs).match(p, key, widen(key), nil)
 		require.NoError(t, err)
 		assert.Equal(t, strings.Contains(key, literal), ok)
 	})

@@ -17,6 +17,7 @@ import (
 type pattern struct {
 	source  string // for the package that matches it
 	groups  int
+	size    int  // about how many instructions its program has
 	longest bool // the longest of the leftmost matches counts, not the first
 	// backtracks says that only a backtracking search can match it; limit bounds
 	// that.
@@ -41,7 +42,18 @@ func newLinear(source string, longest bool) (*pattern, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pattern{source: source, longest: longest, groups: tree.MaxCap(), needs: needsOf(tree)}, nil
+	return &pattern{source: source, longest: longest, groups: tree.MaxCap(), size: sizeOf(tree), needs: needsOf(tree)}, nil
+}
+
+func sizeOf(re *syntax.Regexp) int {
+	n := max(len(re.Rune), 1)
+	for _, sub := range re.Sub {
+		n += sizeOf(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		n *= max(re.Min, re.Max, 1)
+	}
+	return n
 }
 
 // maxPrograms is how many patterns of a table are compiled at a time. A program
@@ -98,19 +110,28 @@ func (p *pattern) compile() (*program, error) {
 	return &program{linear: re}, nil
 }
 
-// match reports whether a key matches. It is given as it is and widened.
-func (c *programs) match(p *pattern, key, wide string) (bool, error) {
+// match reports whether a key matches. It is given as it is and widened. late is
+// asked during a long search whether that is to end.
+func (c *programs) match(p *pattern, key, wide string, late func() error) (bool, error) {
 	if !p.needs.begin(key) {
 		return false, nil
 	}
 	prog, err := c.of(p.form(wide))
-	if err != nil {
+	switch {
+	case err != nil:
 		return false, err
-	}
-	if prog.linear != nil {
+	case prog.linear == nil:
+		ok, err := prog.back.MatchString(wide)
+		if err != nil {
+			err = errLate
+		}
+		return ok, err
+	case late == nil:
 		return prog.linear.MatchString(wide), nil
 	}
-	return prog.back.MatchString(wide)
+	r := newWatched(p, wide, late)
+	ok := prog.linear.MatchReader(r)
+	return ok && r.err == nil, r.err
 }
 
 // form returns the pattern as it is for a key.
@@ -122,23 +143,39 @@ func (p *pattern) form(key string) *pattern {
 }
 
 // submatches returns what the parentheses matched, the whole match first.
-func (c *programs) submatches(p *pattern, wide string) ([]string, error) {
+func (c *programs) submatches(p *pattern, wide string, late func() error) ([]string, error) {
 	prog, err := c.of(p.form(wide))
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if prog.linear != nil {
+	case prog.linear != nil && late == nil:
 		return prog.linear.FindStringSubmatch(wide), nil
+	case prog.linear != nil:
+		r := newWatched(p, wide, late)
+		at := prog.linear.FindReaderSubmatchIndex(r)
+		return cutOut(wide, at), r.err
 	}
 	m, err := prog.back.FindStringMatch(wide)
 	if m == nil || err != nil {
-		return nil, err
+		return nil, errLate
 	}
 	texts := make([]string, 0, p.groups+1)
 	for _, g := range m.Groups() {
 		texts = append(texts, g.String())
 	}
 	return texts, nil
+}
+
+// cutOut returns the parts of a text that stand between pairs of offsets; -1 is
+// nowhere.
+func cutOut(text string, at []int) []string {
+	parts := make([]string, len(at)/2)
+	for i := range parts {
+		if at[2*i] >= 0 {
+			parts[i] = text[at[2*i]:at[2*i+1]]
+		}
+	}
+	return parts
 }
 
 // begin reports whether a key starts with one of the prefixes.

@@ -200,7 +200,7 @@ type visit struct {
 	key, wide  string
 	hits, seen ruleSet
 	blocks     map[int]bool // those that were asked
-	tries      int          // of patterns
+	work       int          // that was done since the clock was looked at
 	start      time.Time    // when the clock was first looked at
 }
 
@@ -209,7 +209,7 @@ func (t *patterns) visit(key string) *visit {
 	if v == nil {
 		v = &visit{hits: newRuleSet(len(t.rules)), seen: newRuleSet(len(t.filter.rules)), blocks: map[int]bool{}}
 	}
-	v.key, v.wide, v.tries, v.start = key, widen(key), 0, time.Time{}
+	v.key, v.wide, v.work, v.start = key, widen(key), 0, time.Time{}
 	clear(v.hits)
 	clear(v.seen)
 	clear(v.blocks)
@@ -284,20 +284,25 @@ func (t *patterns) ruleHolds(ctx context.Context, v *visit, i int) (ok bool, err
 	return ok != r.pattern.not && err == nil, err
 }
 
-// triesPerLook is how many patterns that do not backtrack are tried between two
-// looks at the clock. One of them takes some milliseconds for a key of 100 KB.
-const triesPerLook = 16
-
 // match tries one pattern.
 func (t *patterns) match(ctx context.Context, v *visit, p *pattern) (bool, error) {
-	v.tries++
-	if p.form(v.key).backtracks || v.tries%triesPerLook == 0 {
+	v.work += p.work(v.wide) + p.size*workPerTry
+	if p.form(v.key).backtracks || v.work > workPerLook {
+		v.work = 0
 		if err := t.late(ctx, v); err != nil {
 			return false, err
 		}
 	}
-	ok, err := t.programs.match(p, v.key, v.wide)
-	return ok, tooLong(err)
+	return t.programs.match(p, v.key, v.wide, t.watch(ctx, v, p))
+}
+
+// watch returns what is to be asked during a search that may take long, nil for one
+// that does not.
+func (t *patterns) watch(ctx context.Context, v *visit, p *pattern) func() error {
+	if p.work(v.wide) <= workPerLook {
+		return nil
+	}
+	return func() error { return t.late(ctx, v) }
 }
 
 // late returns an error when a lookup has had its time, or nobody waits for it.
@@ -306,20 +311,15 @@ func (t *patterns) late(ctx context.Context, v *visit) error {
 		v.start = time.Now()
 	}
 	if t.limit > 0 && time.Since(v.start) > t.limit {
-		return tooLong(context.DeadlineExceeded)
+		return errLate
 	}
 	return ctx.Err()
 }
 
-// tooLong wraps the error of a pattern that was tried; it has no other. Its text is
-// left out: the whole key is in it, which a stranger wrote and which is as long as
+// errLate is returned for the error of a backtracking search too, which has no other:
+// the whole key is in that one's text, which a stranger wrote and which is as long as
 // they like.
-func tooLong(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%w: %w", ErrMatchTime, context.DeadlineExceeded)
-}
+var errLate = fmt.Errorf("%w: %w", ErrMatchTime, context.DeadlineExceeded)
 
 // value returns the result of a rule that holds.
 func (t *patterns) value(ctx context.Context, v *visit, r *rule[expressions]) (string, error) {
@@ -331,9 +331,9 @@ func (t *patterns) value(ctx context.Context, v *visit, r *rule[expressions]) (s
 			return "", err
 		}
 	}
-	found, err := t.programs.submatches(r.pattern.first, v.wide)
+	found, err := t.programs.submatches(r.pattern.first, v.wide, t.watch(ctx, v, r.pattern.first))
 	if err != nil {
-		return "", tooLong(err)
+		return "", err
 	}
 	return r.result.expand(func(n int) string { return narrow(found[n]) }), nil
 }

@@ -38,10 +38,10 @@ func parsePerl(text string, o perlOptions, limit time.Duration) (*pattern, error
 	if o.anchored {
 		linear, back = `\A(?:`+linear+")", `\A(?:`+back+")"
 	}
-	made := &pattern{source: back, groups: p.groups, backtracks: true, limit: limit}
+	made := &pattern{source: back, groups: p.groups, size: 1, backtracks: true, limit: limit}
 	tree, err := syntax.Parse(linear, syntax.Perl)
 	if err == nil {
-		made.needs = needsOf(tree)
+		made.needs, made.size = needsOf(tree), sizeOf(tree)
 	}
 	if err == nil && !p.backtracks {
 		made.source, made.backtracks = linear, false

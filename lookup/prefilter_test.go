@@ -37,7 +37,7 @@ func (t *patterns) plain(key string) (value string, ok bool) {
 // matches is programs.match without a look at prefixes.
 func (t *patterns) matches(p *pattern, v *visit) bool {
 	bare := &pattern{source: p.source, longest: p.longest, backtracks: p.backtracks, limit: p.limit}
-	ok, _ := t.programs.match(bare, v.key, v.wide)
+	ok, _ := t.programs.match(bare, v.key, v.wide, nil)
 	return ok
 }
 
@@ -239,6 +239,69 @@ func TestHostileKey(t *testing.T) {
 	require.Empty(t, problems)
 	_, ok, err = linear.Lookup(ctx, key.String())
 	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, ErrMatchTime)
 	assert.False(t, ok)
 	assert.Less(t, len(linear.patterns.programs.kept), 3000, "it ended before all were tried")
+}
+
+// TestLargePattern has patterns that are linear in the key, and take many seconds for a
+// long one. The search ends within one pattern.
+func TestLargePattern(t *testing.T) {
+	t.Parallel()
+	const rule = "/^(.*a){900}x/ found\n"
+	key := strings.Repeat("ab", 50_000)
+	pcre, problems := ParsePCRE("large", rule, Options{MatchTime: time.Millisecond})
+	require.Empty(t, problems)
+	_, ok, err := pcre.Lookup(t.Context(), key)
+	require.ErrorIs(t, err, ErrMatchTime)
+	assert.False(t, ok)
+
+	linear, problems := ParseRegexp("large", rule)
+	require.Empty(t, problems)
+	late := &countdown{Context: t.Context(), left: 3}
+	_, ok, err = linear.Lookup(late, key)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.False(t, ok)
+}
+
+// countdown is a context that has ended when it was asked some times.
+type countdown struct {
+	context.Context
+	left int
+}
+
+func (c *countdown) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestWatched compares searches that look at the clock with those that do not.
+func TestWatched(t *testing.T) {
+	t.Parallel()
+	never := func() error { return nil }
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 11))
+		text, keys := randomRules(r, 20, 20)
+		table, _ := ParseRegexp("random", text)
+		for i := range table.patterns.rules {
+			p := table.patterns.rules[i].pattern.first
+			for _, key := range keys {
+				want, err := table.patterns.programs.match(p, key, widen(key), nil)
+				require.NoError(t, err)
+				got, err := table.patterns.programs.match(p, key, widen(key), never)
+				require.NoError(t, err)
+				require.Equal(t, want, got, "%q in %s", key, p.source)
+				if !want {
+					continue
+				}
+				texts, err := table.patterns.programs.submatches(p, widen(key), nil)
+				require.NoError(t, err)
+				others, err := table.patterns.programs.submatches(p, widen(key), never)
+				require.NoError(t, err)
+				require.Equal(t, texts, others, "%q in %s", key, p.source)
+			}
+		}
+	}
 }

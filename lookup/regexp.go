@@ -49,7 +49,7 @@ func (posixReader) read(line string) (*pattern, string, error) {
 }
 
 // Lookup returns the result of the first rule whose pattern is found in key.
-// It fails only when ctx ends, and looks at that every few patterns.
+// It fails only when ctx ends, and looks at that now and then.
 func (t *Regexp) Lookup(ctx context.Context, key string) (value string, ok bool, err error) {
 	return t.patterns.lookup(ctx, key)
 }
