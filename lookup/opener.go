@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -136,12 +137,14 @@ func (o *Opener) types() map[string]OpenFunc {
 	return o.Types
 }
 
-// keep notes that a table is open. Somebody else may have opened it meanwhile.
+// keep notes that a table is open. Somebody else may have opened it meanwhile, or it
+// is that of another reference, as behind "proxy:": what is in use is not closed.
 func (o *Opener) keep(reference string, t LookupTable) (LookupTable, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	known := slices.ContainsFunc(o.inUse, func(other LookupTable) bool { return sameTable(t, other) })
 	if first := o.opened[reference]; first != nil {
-		if c, ok := t.(io.Closer); ok {
+		if c, ok := t.(io.Closer); ok && !known {
 			return first, c.Close()
 		}
 		return first, nil
@@ -150,8 +153,16 @@ func (o *Opener) keep(reference string, t LookupTable) (LookupTable, error) {
 		o.opened = map[string]LookupTable{}
 	}
 	o.opened[reference] = t
-	o.inUse = append(o.inUse, t)
+	if !known {
+		o.inUse = append(o.inUse, t)
+	}
 	return t, nil
+}
+
+// sameTable compares tables, of which some are maps, which cannot be compared and have
+// nothing to close.
+func sameTable(a, b LookupTable) bool {
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
 // File returns the path of a file that may be opened. The error wraps ErrOutside,
@@ -189,7 +200,10 @@ func inOneOf(name string, dirs []string) bool {
 // Reload has every open table that can read its file again, as at SIGHUP.
 func (o *Opener) Reload(ctx context.Context) error {
 	var errs []error
-	for _, t := range o.all() {
+	o.mu.Lock()
+	all := slices.Clone(o.inUse)
+	o.mu.Unlock()
+	for _, t := range all {
 		if r, ok := t.(interface{ Reload(context.Context) error }); ok {
 			errs = append(errs, r.Reload(ctx))
 		}
@@ -200,7 +214,10 @@ func (o *Opener) Reload(ctx context.Context) error {
 // Close closes every open table that is an io.Closer, those that were opened last
 // first. Nobody may use them any more.
 func (o *Opener) Close() error {
-	all := o.all()
+	o.mu.Lock()
+	all := o.inUse
+	o.opened, o.inUse = nil, nil
+	o.mu.Unlock()
 	slices.Reverse(all)
 	var errs []error
 	for _, t := range all {
@@ -208,16 +225,7 @@ func (o *Opener) Close() error {
 			errs = append(errs, c.Close())
 		}
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.opened, o.inUse = nil, nil
 	return errors.Join(errs...)
-}
-
-func (o *Opener) all() []LookupTable {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Clone(o.inUse)
 }
 
 // openFile makes an OpenFunc of what opens a file.

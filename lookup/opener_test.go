@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -169,6 +171,48 @@ func TestOpener(t *testing.T) {
 	require.ErrorIs(t, err, lookup.ErrOutside)
 	_, err = nowhere.Open(t.Context(), "hash:passwd")
 	require.ErrorIs(t, err, lookup.ErrReference)
+}
+
+// closes is a table that counts how often it is closed.
+type closes struct {
+	lookup.Static
+	n atomic.Int64
+}
+
+func (c *closes) Close() error {
+	c.n.Add(1)
+	return nil
+}
+
+// TestOpenerSharesTables opens one table under two references, and under one of them
+// twice at the same time: it stays open until the Opener is closed, once.
+func TestOpenerSharesTables(t *testing.T) {
+	t.Parallel()
+	table := &closes{Static: "x"}
+	var both sync.WaitGroup
+	both.Add(2)
+	o := &lookup.Opener{Types: lookup.Types()}
+	o.Types["one"] = func(context.Context, *lookup.Opener, string) (lookup.LookupTable, error) { return table, nil }
+	o.Types["also"] = func(ctx context.Context, o *lookup.Opener, name string) (lookup.LookupTable, error) {
+		found, err := o.Open(ctx, "proxy:one:"+name)
+		both.Done()
+		both.Wait()
+		return found, err
+	}
+	_, err := o.Open(t.Context(), "inline:{a=b}") // is a map, which compares with nothing
+	require.NoError(t, err)
+	var group sync.WaitGroup
+	for range 2 {
+		group.Go(func() {
+			found, err := o.Open(t.Context(), "also:x")
+			assert.NoError(t, err)
+			assert.Same(t, table, found)
+		})
+	}
+	group.Wait()
+	assert.Zero(t, table.n.Load(), "it is in use")
+	require.NoError(t, o.Close())
+	assert.EqualValues(t, 1, table.n.Load())
 }
 
 func FuzzOpener(f *testing.F) {
