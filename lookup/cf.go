@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"slices"
@@ -284,15 +285,7 @@ func domainTable(words []string, open func(reference string) (LookupTable, error
 	if len(words) == 0 {
 		return nil, nil
 	}
-	var list domainList
-	for _, text := range words {
-		p, err := parseDomainPattern(text, open)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, p)
-	}
-	return list, nil
+	return domainList{}.with(words, open)
 }
 
 // InDomains reports whether key is an address in one of the domains, which is what
@@ -323,6 +316,37 @@ type domainPattern struct {
 	table  LookupTable
 }
 
+// domainNames are names that stand in the list itself.
+type domainNames struct{ Inline }
+
+// with returns the list with more items. Names beside each other are one table, since
+// there may be very many.
+func (l domainList) with(words []string, open func(reference string) (LookupTable, error)) (domainList, error) {
+	for _, text := range words {
+		p, err := parseDomainPattern(text, open)
+		if err != nil {
+			return nil, err
+		}
+		if !l.takes(p) {
+			l = append(l, p)
+		}
+	}
+	return l, nil
+}
+
+// takes puts a name into the last item, if that holds names of the same kind.
+func (l domainList) takes(p domainPattern) bool {
+	name, ok := p.table.(domainNames)
+	if !ok || len(l) == 0 || l[len(l)-1].except != p.except {
+		return false
+	}
+	names, ok := l[len(l)-1].table.(domainNames)
+	if ok {
+		maps.Copy(names.Inline, name.Inline)
+	}
+	return ok
+}
+
 // parseDomainPattern reads "example.org", "!example.org", "hash:/path" or
 // "/path".
 func parseDomainPattern(text string, open func(string) (LookupTable, error)) (domainPattern, error) {
@@ -332,7 +356,7 @@ func parseDomainPattern(text string, open func(string) (LookupTable, error)) (do
 	case name == "":
 		return p, fmt.Errorf("domain %q is no domain name", text)
 	case !strings.ContainsAny(name, ":/"):
-		p.table = Inline{Fold(name): "OK"}
+		p.table = domainNames{Inline{Fold(name): "OK"}}
 		return p, nil
 	case open == nil:
 		return p, fmt.Errorf("domain %q is no domain name", text)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -83,13 +82,22 @@ const maxReference = 10
 
 type nesting struct{}
 
+// nested notes that one reference stands within another.
+func nested(ctx context.Context) (context.Context, error) {
+	depth, _ := ctx.Value(nesting{}).(int)
+	if depth > maxReference {
+		return nil, fmt.Errorf("%w: nested too deep", ErrReference)
+	}
+	return context.WithValue(ctx, nesting{}, depth+1), nil
+}
+
 // Open opens the table of a reference, "type:name". A reference that was opened
 // before gives the same table. The error wraps ErrReference, ErrType, ErrOutside,
 // or what the table's opening failed with.
 func (o *Opener) Open(ctx context.Context, reference string) (LookupTable, error) {
-	depth, _ := ctx.Value(nesting{}).(int)
-	if depth > maxReference {
-		return nil, fmt.Errorf("%w: nested too deep", ErrReference)
+	ctx, err := nested(ctx)
+	if err != nil {
+		return nil, err
 	}
 	o.mu.Lock()
 	t := o.opened[reference]
@@ -105,8 +113,7 @@ func (o *Opener) Open(ctx context.Context, reference string) (LookupTable, error
 	if open == nil {
 		return nil, fmt.Errorf("%w: %s", ErrType, quoteShort(kind))
 	}
-	t, err := open(context.WithValue(ctx, nesting{}, depth+1), o, name)
-	if err != nil {
+	if t, err = open(ctx, o, name); err != nil {
 		return nil, fmt.Errorf("table %s: %w", quoteShort(reference), err)
 	}
 	return o.keep(reference, t)
@@ -386,44 +393,36 @@ func (c *Config) sqlTable(ctx context.Context, o *Opener, db Querier, dialect Di
 }
 
 // Domains returns the table that the parameter domain of a *.cf file stands for, nil
-// when it is empty: domains, "!" before those that are none, files with lists of
-// them, and tables.
+// when it is empty: domains, "!" before those that are none, files with more of the
+// list, and tables.
 func (o *Opener) Domains(ctx context.Context, list string) (LookupTable, error) {
-	return domainTable(listWords(list), func(reference string) (LookupTable, error) { return o.list(ctx, []string{reference}) })
+	return domainTable(listWords(list), func(reference string) (LookupTable, error) { return o.listed(ctx, reference) })
 }
 
-// list makes a table of a list of names, tables and files with names, as in
-// mydestination.
-func (o *Opener) list(ctx context.Context, words []string) (LookupTable, error) {
-	names := Inline{}
-	all := Tables{names}
-	for _, w := range words {
-		switch {
-		case strings.HasPrefix(w, "!"):
-			return nil, fmt.Errorf("%w: %s: exclusion is not known here", ErrReference, quoteShort(w))
-		case strings.HasPrefix(w, "/"):
-			path, err := o.File(w)
-			if err != nil {
-				return nil, err
-			}
-			text, err := os.ReadFile(path)
-			if err != nil {
-				return nil, err
-			}
-			for line := range Lines(path, string(text)) {
-				for _, name := range listWords(line.Text) {
-					names[Fold(name)] = "OK"
-				}
-			}
-		case strings.Contains(w, ":"):
-			t, err := o.Open(ctx, w)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, t)
-		default:
-			names[Fold(w)] = "OK"
-		}
+// listed opens what stands in a list of names beside names: a table, or a file with
+// more of the list.
+func (o *Opener) listed(ctx context.Context, reference string) (LookupTable, error) {
+	if !strings.HasPrefix(reference, "/") {
+		return o.Open(ctx, reference)
 	}
-	return all, nil
+	ctx, err := nested(ctx)
+	if err != nil {
+		return nil, err
+	}
+	path, err := o.File(reference)
+	if err != nil {
+		return nil, err
+	}
+	text, _, err := readText(path)
+	if err != nil {
+		return nil, err
+	}
+	words := []string{}
+	for line, err := range Lines(path, text) {
+		if err != nil {
+			return nil, err
+		}
+		words = append(words, listWords(line.Text)...)
+	}
+	return domainList{}.with(words, func(reference string) (LookupTable, error) { return o.listed(ctx, reference) })
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -213,6 +214,39 @@ func TestOpenerSharesTables(t *testing.T) {
 	assert.Zero(t, table.n.Load(), "it is in use")
 	require.NoError(t, o.Close())
 	assert.EqualValues(t, 1, table.n.Load())
+}
+
+// TestOpenerDomains reads lists of domains in files: they are lists as good as that in
+// the parameter, and what cannot be read of them is no list without it.
+func TestOpenerDomains(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"list":  "# ours\none.example, two.example\n  !three.example four.example\nhash:" + dir + "/table " + dir + "/more !" + dir + "/except\nsix.example inline:{seven.example=x} eight.example\n",
+		"table": "in.example x\n", "more": "five.example\nthree.example\n", "except": "six.example\n", "empty": "# nothing\n",
+		"loop": dir + "/loop\n", "bad": "one.example\x00\n", "broken": "nosuch:x\n",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
+	o := &lookup.Opener{Dirs: []string{dir}}
+	domains, err := o.Domains(t.Context(), "zero.example "+dir+"/list")
+	require.NoError(t, err)
+	for domain, want := range map[string]bool{"zero.example": true, "one.example": true, "TWO.example": true, "three.example": false, "four.example": true, "in.example": true, "five.example": true, "six.example": false, "seven.example": true, "eight.example": true, "nine.example": false} {
+		_, ok, err := domains.Lookup(t.Context(), domain)
+		require.NoError(t, err)
+		assert.Equal(t, want, ok, domain)
+	}
+	empty, err := o.Domains(t.Context(), dir+"/empty")
+	require.NoError(t, err)
+	_, ok, err := empty.Lookup(t.Context(), "one.example")
+	require.NoError(t, err)
+	assert.False(t, ok)
+	for name, want := range map[string]string{"loop": "nested too deep", "bad": "NUL byte", "broken": "unknown type", "pipe": "not a regular file", "missing": "no such file"} {
+		_, err := o.Domains(t.Context(), dir+"/"+name)
+		require.ErrorContains(t, err, want)
+	}
+	require.NoError(t, o.Close())
 }
 
 func FuzzOpener(f *testing.F) {
