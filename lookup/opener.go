@@ -27,7 +27,8 @@ type Opener struct {
 	// Types has what opens each type of table. nil means those of Types.
 	Types map[string]OpenFunc
 	// Dirs are the directories in or below which files may be opened; where a
-	// symbolic link leads counts, too. nil allows no file.
+	// symbolic link leads counts, too. That is looked at when a table is opened, and
+	// not when it is read again: who may write there is trusted. nil allows no file.
 	Dirs []string
 	// Base is put before names that are not absolute. "" refuses these.
 	Base string
@@ -172,8 +173,9 @@ func sameTable(a, b LookupTable) bool {
 	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
-// File returns the path of a file that may be opened. The error wraps ErrOutside,
-// ErrReference, or fs.ErrNotExist.
+// File returns the path of a file that may be opened: for a link from outside of Dirs
+// that of the file it leads to, since there it may lead elsewhere tomorrow. The error
+// wraps ErrOutside, ErrReference, or fs.ErrNotExist.
 func (o *Opener) File(name string) (string, error) {
 	if !filepath.IsAbs(name) {
 		if o.Base == "" {
@@ -190,8 +192,13 @@ func (o *Opener) File(name string) (string, error) {
 		return "", fmt.Errorf("table %w", err)
 	}
 	for _, dir := range o.Dirs {
-		if dir, err := filepath.EvalSymlinks(dir); err == nil && inOneOf(real, []string{dir}) {
+		target, err := filepath.EvalSymlinks(dir)
+		switch {
+		case err != nil || !inOneOf(real, []string{target}):
+		case inOneOf(name, append([]string{target}, o.Dirs...)):
 			return name, nil
+		default:
+			return real, nil
 		}
 	}
 	return "", fmt.Errorf("%w: %s", ErrOutside, name)

@@ -249,6 +249,36 @@ func TestOpenerDomains(t *testing.T) {
 	require.NoError(t, o.Close())
 }
 
+// TestOpenerLinks has links to a file that may be opened. One that stands where anybody
+// may write is not followed again when the table is read again.
+func TestOpenerLinks(t *testing.T) {
+	t.Parallel()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	outside := t.TempDir()
+	file, link, inside, alias := filepath.Join(dir, "file"), filepath.Join(outside, "link"), filepath.Join(dir, "inside"), filepath.Join(outside, "dir")
+	secret := filepath.Join(outside, "secret")
+	require.NoError(t, os.WriteFile(file, []byte("a fine\n"), 0o600))
+	require.NoError(t, os.WriteFile(secret, []byte("a secret\n"), 0o600))
+	require.NoError(t, os.Symlink(file, link))
+	require.NoError(t, os.Symlink("file", inside))
+	require.NoError(t, os.Symlink(dir, alias))
+	o := &lookup.Opener{Dirs: []string{alias}} // itself a link, whose both names are good
+	for name, want := range map[string]string{file: file, inside: inside, link: file, filepath.Join(alias, "inside"): filepath.Join(alias, "inside")} {
+		path, err := o.File(name)
+		require.NoError(t, err, name)
+		assert.Equal(t, want, path)
+	}
+	table, err := o.Open(t.Context(), "hash:"+link)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(link))
+	require.NoError(t, os.Symlink(secret, link))
+	require.NoError(t, o.Reload(t.Context()))
+	value, _, err := table.Lookup(t.Context(), "a")
+	require.NoError(t, err)
+	require.Equal(t, "fine", value)
+}
+
 func FuzzOpener(f *testing.F) {
 	for _, s := range []string{"inline:{a=b, {c = d}}", "pipemap:{static:{a b},inline:{a=b}}", "regexp:{{/a/ b},{if /c/}}", "cidr:{{::/0 x}}", "randmap:{{}{}}", "}{", "hash:/etc/passwd"} {
 		f.Add(s)
