@@ -69,11 +69,12 @@ func (c *Cache) LookupPartial(ctx context.Context, key string) (value string, ok
 // FullKeyOnly reports whether the table takes whole keys only.
 func (c *Cache) FullKeyOnly() bool { return FullKeyOnly(c.Table) }
 
-// Forget forgets everything, as after a change of the table.
+// Forget forgets everything, as after a change of the table. What the table is being
+// asked is answered, but not remembered, and nobody joins those who wait for it.
 func (c *Cache) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.known, c.size = nil, 0
+	c.known, c.asked, c.size = nil, nil, 0
 	c.recent.Init()
 }
 
@@ -161,9 +162,10 @@ func (c *Cache) answer(ctx context.Context, q *question) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.asked[q.key] == q {
-		delete(c.asked, q.key)
+	if c.asked[q.key] != q { // given up or forgotten: the table may have changed since
+		return
 	}
+	delete(c.asked, q.key)
 	a := c.get(q.key)
 	switch {
 	case q.err == nil:

@@ -125,6 +125,53 @@ func TestCacheOneQuestion(t *testing.T) {
 	})
 }
 
+// TestCacheForgetsQuestions changes the table while it is asked: the old answer is for
+// those who asked before.
+func TestCacheForgetsQuestions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var value atomic.Value
+		value.Store("old")
+		c := &lookup.Cache{Table: lookup.LookupTableFunc(func(context.Context, string) (string, bool, error) {
+			v := value.Load().(string)
+			time.Sleep(time.Second)
+			return v, true, nil
+		})}
+		var group sync.WaitGroup
+		ask := func(want string) {
+			group.Go(func() {
+				got, ok, err := c.Lookup(t.Context(), "a")
+				assert.NoError(t, err)
+				assert.True(t, ok)
+				assert.Equal(t, want, got)
+			})
+		}
+		ask("old")
+		synctest.Wait()
+		value.Store("new")
+		c.Forget()
+		ask("new")
+		group.Wait()
+		ask("new")
+		group.Wait()
+
+		// So is that of a question that all have given up, and that goes on all the same.
+		c.Forget()
+		value.Store("old")
+		ctx, cancel := context.WithCancel(t.Context())
+		group.Go(func() { _, _, _ = c.Lookup(ctx, "a") })
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		value.Store("new")
+		time.Sleep(500 * time.Millisecond)
+		ask("new")
+		group.Wait()
+		ask("new")
+		group.Wait()
+	})
+}
+
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	n := 0
