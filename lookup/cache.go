@@ -155,11 +155,12 @@ func (c *Cache) leave(q *question) {
 // answer asks the table and tells all who wait.
 func (c *Cache) answer(ctx context.Context, q *question) {
 	defer close(q.done)
-	if q.key.partial {
-		q.value, q.ok, q.err = LookupPartial(ctx, c.Table, q.key.key)
-	} else {
-		q.value, q.ok, q.err = c.Table.Lookup(ctx, q.key.key)
-	}
+	q.value, q.ok, q.err = contained(func() (string, bool, error) {
+		if q.key.partial {
+			return LookupPartial(ctx, c.Table, q.key.key)
+		}
+		return c.Table.Lookup(ctx, q.key.key)
+	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.asked[q.key] != q { // given up or forgotten: the table may have changed since

@@ -172,6 +172,29 @@ func TestCacheForgetsQuestions(t *testing.T) {
 	})
 }
 
+// TestCachePanics has a table that panics, which is an error for all who wait.
+func TestCachePanics(t *testing.T) {
+	t.Parallel()
+	good := true
+	c := &lookup.Cache{Stale: time.Hour, Positive: time.Nanosecond, Table: lookup.LookupTableFunc(func(context.Context, string) (string, bool, error) {
+		if !good {
+			panic("at the disco")
+		}
+		return "value", true, nil
+	})}
+	value, _, err := c.Lookup(t.Context(), "a")
+	require.NoError(t, err)
+	require.Equal(t, "value", value)
+	good = false
+	value, _, err = c.Lookup(t.Context(), "a")
+	require.NoError(t, err)
+	require.Equal(t, "value", value, "the stale one")
+	_, ok, err := c.Lookup(t.Context(), "b")
+	require.ErrorContains(t, err, "at the disco")
+	require.ErrorContains(t, err, "cache_test.go", "it says where")
+	require.False(t, ok)
+}
+
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	n := 0

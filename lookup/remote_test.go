@@ -238,6 +238,28 @@ func TestHostileClients(t *testing.T) {
 	require.ErrorIs(t, s.Serve(l), net.ErrClosed)
 }
 
+// TestServerOfPanics has a table that panics: it cannot answer, and the others can.
+func TestServerOfPanics(t *testing.T) {
+	t.Parallel()
+	panics := lookup.LookupTableFunc(func(context.Context, string) (string, bool, error) { panic("at the disco") })
+	tables := map[string]lookup.LookupTable{"x": panics, "": panics, "virtual": remoteTable()}
+	sockets := served(t, &lookup.Server{Tables: tables})
+	lines := served(t, &lookup.Server{Tables: tables, Protocol: lookup.TCPProtocol})
+	broken, tcp := &lookup.Socketmap{Remote: lookup.Remote{Address: sockets}, Name: "x"}, &lookup.TCP{Remote: lookup.Remote{Address: lines}}
+	good := &lookup.Socketmap{Remote: lookup.Remote{Address: sockets}, Name: "virtual"}
+	for _, table := range []lookup.LookupTable{broken, tcp} {
+		_, ok, err := table.Lookup(t.Context(), "key")
+		require.ErrorContains(t, err, "table cannot answer")
+		require.False(t, ok)
+	}
+	_, ok, err := good.Lookup(t.Context(), "key")
+	require.NoError(t, err)
+	require.True(t, ok)
+	for _, c := range []io.Closer{broken, tcp, good} {
+		require.NoError(t, c.Close())
+	}
+}
+
 func ExampleServer() {
 	s := &lookup.Server{Tables: map[string]lookup.LookupTable{"virtual": lookup.Inline{"info@example.org": "alice"}}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

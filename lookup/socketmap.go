@@ -81,7 +81,7 @@ func answerSocketmap(ctx context.Context, tables map[string]LookupTable, questio
 	if !ok || t == nil {
 		return "PERM no such table", fmt.Errorf("asked for the table %s", quoteShort(name))
 	}
-	value, found, err := t.Lookup(ctx, key)
+	value, found, err := contained(func() (string, bool, error) { return t.Lookup(ctx, key) })
 	switch {
 	case err != nil:
 		return "TEMP table cannot answer", err

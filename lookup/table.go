@@ -1,6 +1,10 @@
 package lookup
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+)
 
 // LookupTable maps keys to values.
 //
@@ -56,4 +60,15 @@ func LookupPartial(ctx context.Context, t LookupTable, key string) (value string
 		return "", false, nil
 	}
 	return t.Lookup(ctx, key)
+}
+
+// contained asks a table from a goroutine of this package's: a panic there, which no
+// caller could recover from, is an error.
+func contained(ask func() (string, bool, error)) (value string, ok bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("table panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return ask()
 }

@@ -103,7 +103,7 @@ func answerTCP(ctx context.Context, tables map[string]LookupTable, line string) 
 	if t == nil {
 		return "400 no such table\n", errors.New("there is no table without a name")
 	}
-	value, found, err := t.Lookup(ctx, key)
+	value, found, err := contained(func() (string, bool, error) { return t.Lookup(ctx, key) })
 	reply = "200 " + quoteTCP(value) + "\n"
 	switch {
 	case err != nil:
