@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -258,6 +261,93 @@ func TestServerOfPanics(t *testing.T) {
 	for _, c := range []io.Closer{broken, tcp, good} {
 		require.NoError(t, c.Close())
 	}
+}
+
+// piped is a listener of clients in the same process, to whom time is virtual.
+type piped chan net.Conn
+
+func (l piped) Accept() (net.Conn, error) {
+	if conn, ok := <-l; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l piped) Close() error   { return nil }
+func (l piped) Addr() net.Addr { return nil }
+
+// TestServerAnswersLate asks a table that takes longer than a client may say nothing,
+// and does not take an answer.
+func TestServerAnswersLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		late := lookup.LookupTableFunc(func(context.Context, string) (string, bool, error) {
+			time.Sleep(20 * time.Second)
+			return "at last", true, nil
+		})
+		l := make(piped, 1)
+		s := &lookup.Server{Tables: map[string]lookup.LookupTable{"x": late}, Idle: 10 * time.Second}
+		done := make(chan error, 1)
+		go func() { done <- s.Serve(l) }()
+		client, server := net.Pipe()
+		l <- server
+		in := bufio.NewReader(client)
+		for range 2 {
+			time.Sleep(9 * time.Second)
+			_, err := io.WriteString(client, "5:x key,")
+			require.NoError(t, err)
+			answer, err := in.ReadString(',')
+			require.NoError(t, err)
+			require.Equal(t, "10:OK at last,", answer)
+		}
+		_, err := io.WriteString(client, "5:x key,")
+		require.NoError(t, err)
+		time.Sleep(31 * time.Second)
+		_, err = in.ReadByte()
+		require.ErrorIs(t, err, io.EOF)
+		close(l)
+		require.ErrorIs(t, <-done, net.ErrClosed)
+		require.NoError(t, s.Close())
+	})
+}
+
+// scarce is a listener that has no descriptors at first.
+type scarce struct {
+	net.Listener
+	fails atomic.Int64
+}
+
+func (l *scarce) Accept() (net.Conn, error) {
+	if l.fails.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return l.Listener.Accept()
+}
+
+// TestServerWithoutDescriptors has accept(2) fail for a while.
+func TestServerWithoutDescriptors(t *testing.T) {
+	t.Parallel()
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	l := &scarce{Listener: inner}
+	l.fails.Store(3)
+	s := &lookup.Server{Tables: map[string]lookup.LookupTable{"virtual": remoteTable()}}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	c := &lookup.Socketmap{Remote: lookup.Remote{Address: inner.Addr().String()}, Name: "virtual"}
+	_, ok, err := c.Lookup(t.Context(), "key")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.NoError(t, c.Close())
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, <-done, net.ErrClosed)
+
+	// Who is to end does not try again.
+	l.fails.Store(1 << 30)
+	again := &lookup.Server{}
+	go func() { done <- again.Serve(l) }()
+	require.NoError(t, again.Close())
+	require.ErrorIs(t, <-done, net.ErrClosed)
 }
 
 func ExampleServer() {

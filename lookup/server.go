@@ -54,7 +54,7 @@ func (s *Server) Serve(l net.Listener) error {
 		case <-s.ctx.Done():
 			return net.ErrClosed
 		}
-		conn, err := l.Accept()
+		conn, err := s.accept(l)
 		if err != nil {
 			return s.acceptError(err)
 		}
@@ -66,6 +66,29 @@ func (s *Server) Serve(l net.Listener) error {
 			defer func() { <-slots }()
 			s.serve(conn)
 		}()
+	}
+}
+
+// accept waits for a client. Running out of descriptors passes, so it tries again
+// after a while.
+func (s *Server) accept(l net.Listener) (net.Conn, error) {
+	for delay := 5 * time.Millisecond; ; delay = min(2*delay, time.Second) {
+		conn, err := l.Accept()
+		temporary, ok := errors.AsType[interface {
+			error
+			Temporary() bool
+		}](err)
+		if err == nil || !ok || !temporary.Temporary() {
+			return conn, err
+		}
+		if s.Logger != nil {
+			s.Logger.Error("table client cannot be accepted", "error", err, "retry", delay)
+		}
+		select {
+		case <-time.After(delay):
+		case <-s.ctx.Done():
+			return nil, err
+		}
 	}
 }
 
@@ -114,8 +137,9 @@ func (s *Server) serve(conn net.Conn) {
 	defer s.group.Done()
 	defer s.drop(conn)
 	in := bufio.NewReader(conn)
+	idle := orElse(s.Idle, 5*time.Minute)
 	for {
-		if conn.SetDeadline(time.Now().Add(orElse(s.Idle, 5*time.Minute))) != nil {
+		if conn.SetReadDeadline(time.Now().Add(idle)) != nil {
 			return
 		}
 		question, err := s.read(in)
@@ -128,7 +152,11 @@ func (s *Server) serve(conn net.Conn) {
 		if !s.busy(conn, true) {
 			return
 		}
-		_, err = conn.Write(s.answer(question))
+		answer := s.answer(question)
+		if conn.SetWriteDeadline(time.Now().Add(idle)) != nil {
+			return
+		}
+		_, err = conn.Write(answer)
 		if err != nil || !s.busy(conn, false) {
 			return
 		}
