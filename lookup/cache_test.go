@@ -256,5 +256,12 @@ func TestWrappers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, _, err := lookup.Timeout{Table: new(slow), Limit: time.Millisecond}.Lookup(t.Context(), "a")
 		require.ErrorIs(t, err, context.DeadlineExceeded)
+		hidden := lookup.LookupTableFunc(func(ctx context.Context, _ string) (string, bool, error) {
+			<-ctx.Done()
+			return "", false, errOutOfOrder
+		})
+		_, _, err = lookup.Timeout{Table: hidden, Limit: time.Millisecond}.Lookup(t.Context(), "a")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, errOutOfOrder)
 	})
 }

@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -29,6 +30,9 @@ func (t Timeout) bound(ctx context.Context, ask func(context.Context) (string, b
 	defer cancel()
 	value, ok, err = ask(inner)
 	if err != nil && inner.Err() != nil && ctx.Err() == nil {
+		if cause := inner.Err(); !errors.Is(err, cause) { // as drivers say "bad connection"
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
 		err = fmt.Errorf("no answer within %v: %w", limit, err)
 	}
 	return value, ok, err
