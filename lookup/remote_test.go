@@ -114,7 +114,7 @@ func TestRemotePostfix(t *testing.T) {
 func TestHostileServers(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []string{
-		"", "x", "\n", "200", "200 %4\n", "200 %zz\n", "600 x\n", "400 try later\n", "500", strings.Repeat("2", 10_000) + "\n", "200 a\n200 b\n",
+		"", "x", "\n", "200", "200\n", "500\n", "2:OK,", "200 %4\n", "200 %zz\n", "600 x\n", "400 try later\n", "500", strings.Repeat("2", 10_000) + "\n", "200 a\n200 b\n",
 		"0:,", "3:OK", "5:OK a,", "5:OK abcX", "99999999:", "100001:x", ":,", "-1:,", "6:MAYBE ,", "7:TEMP x,,", "4:OK a,4:OK b,", "12:PERM go away,",
 	} {
 		for _, hang := range []bool{false, true} {

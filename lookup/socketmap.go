@@ -30,13 +30,13 @@ func (t *Socketmap) Lookup(ctx context.Context, key string) (value string, ok bo
 	if err != nil {
 		return "", false, fmt.Errorf("socketmap %s %s: %w", t.Address, t.Name, err)
 	}
-	status, text, _ := strings.Cut(reply, " ")
-	switch status {
-	case "OK":
+	status, text, spaced := strings.Cut(reply, " ")
+	switch {
+	case status == "OK" && spaced:
 		return text, true, nil
-	case "NOTFOUND":
+	case status == "NOTFOUND":
 		return "", false, nil
-	case "TEMP", "TIMEOUT", "PERM":
+	case status == "TEMP" || status == "TIMEOUT" || status == "PERM":
 		return "", false, fmt.Errorf("socketmap %s %s: it says %s: %s", t.Address, t.Name, status, quoteShort(text))
 	}
 	return "", false, fmt.Errorf("socketmap %s %s: %w: %s", t.Address, t.Name, errBadReply, quoteShort(reply))

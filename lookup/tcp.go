@@ -26,10 +26,10 @@ func (t *TCP) Lookup(ctx context.Context, key string) (value string, ok bool, er
 	if err != nil {
 		return "", false, fmt.Errorf("tcp table %s: %w", t.Address, err)
 	}
-	code, text, _ := strings.Cut(line, " ")
+	code, text, spaced := strings.Cut(line, " ")
 	text, good := unquoteTCP(text)
 	switch {
-	case !good:
+	case !good || !spaced: // "200" alone is the beginning of an answer
 	case code == "200":
 		return text, true, nil
 	case code == "500":
