@@ -47,14 +47,18 @@ func (p *posix) bracketItem() (string, error) {
 		p.in = rest
 		return "[:" + name + ":]", nil
 	}
+	equivalent := strings.HasPrefix(p.in, "[=")
 	low, err := p.bracketByte()
 	if err != nil {
 		return "", err
 	}
 	if !strings.HasPrefix(p.in, "-") || strings.HasPrefix(p.in, "-]") {
-		return bracketRune(low), nil
+		return p.bracketRune(low), nil
 	}
 	p.in = p.in[1:]
+	if equivalent || strings.HasPrefix(p.in, "[=") || strings.HasPrefix(p.in, "[:") {
+		return "", errors.New("class at the end of a range")
+	}
 	high, err := p.bracketByte()
 	if err != nil {
 		return "", err
@@ -72,7 +76,7 @@ func (p *posix) bracketRange(low, high byte) string {
 	if !p.caseSensitive && low < 'a' && high > 'z' {
 		return p.bracketRange(low, 'a'-1) + p.bracketRange('z'+1, high)
 	}
-	return bracketRune(low) + "-" + bracketRune(high)
+	return p.bracketRune(low) + "-" + p.bracketRune(high)
 }
 
 // bracketByte reads one byte, which may be written [.x.] or [=x=].
@@ -105,4 +109,9 @@ func (p *posix) capital(c byte) byte {
 	return c
 }
 
-func bracketRune(c byte) string { return fmt.Sprintf(`\x{%x}`, wide(c)) }
+func (p *posix) bracketRune(c byte) string {
+	if p.perl {
+		return fmt.Sprintf(`\x%02x`, c)
+	}
+	return fmt.Sprintf(`\x{%x}`, wide(c))
+}

@@ -58,10 +58,11 @@
 // when it is first tried, and at most 4,096 of a table at a time. A rule takes some
 // 500 bytes beside its compiled form, which has some kilobytes.
 //
-// Patterns are matched in time linear in the key, but for those of pcre tables that
-// look around, refer back or do not go back: these search. A lookup in a pcre table
-// that takes longer than Options.MatchTime fails, which is no miss; so does one in
-// either kind when its ctx ends, within a long search too.
+// Patterns are matched in time linear in the key, but for those that look around,
+// refer back or do not go back: these search. A lookup in a table that has such
+// patterns, or in any pcre table, fails when it takes longer than Options.MatchTime,
+// which is no miss; so does one in either kind when its ctx ends, within a long
+// search too.
 //
 // Networks are found by binary search among the places where one begins or ends,
 // 180 bytes each. Negated rules and rules in blocks keep their place in the file; of
@@ -101,12 +102,13 @@
 //
 // # Caveats
 //
-// Regexp tables cannot have back references ("\1"): such a rule is skipped with
-// a log line. Repetition counts end at 1000. The whole match is the longest one
-// as in POSIX, but where the parentheses could share it in more than one way,
-// the first way that a backtracking search would find counts; \< and \> stand
-// at any edge of a word. A ^ or $ within a group that repeats means what it means
-// elsewhere, where the GNU C library may overlook it. "\d" and the like are not in
+// In regexp tables repetition counts end at 1000. The whole match is the longest one
+// as in POSIX, but that of a pattern with back references is the first that a
+// backtracking search finds. Where the parentheses could share a match in more than
+// one way, the first of these ways counts, too. \< and \> stand at any edge of a word.
+// A ^ or $ within a group that repeats means what it means elsewhere, where the GNU C
+// library may overlook it; it overlooks some matches of patterns, too, in which a back
+// reference and its group are in different branches. "\d" and the like are not in
 // POSIX, and as with the GNU C library never match unless the flag i is set: write
 // [0-9].
 //

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
@@ -120,7 +121,7 @@ func FuzzLiteral(f *testing.F) {
 			}
 			pattern.WriteByte(literal[i])
 		}
-		p, err := parsePOSIX(pattern.String(), dialect{caseSensitive: true})
+		p, err := parsePOSIX(pattern.String(), dialect{caseSensitive: true}, time.Second)
 		require.NoError(t, err)
 		ok, err := new(programs).match(p, key, widen(key), nil)
 		require.NoError(t, err)

@@ -91,7 +91,7 @@ func TestProblems(t *testing.T) {
 		{regexp, "!", "f:1: no pattern, rule skipped"},
 		{regexp, "/a/q b", `f:1: unknown flag "q", rule skipped`},
 		{regexp, "/a/!/b b", "f:1: no closing delimiter \"/\", rule skipped"},
-		{regexp, `/(a)\1/ b`, `f:1: pattern "(a)\\1": back references cannot be matched, rule skipped`},
+		{regexp, `/(a\1)/ b`, `f:1: pattern "(a\\1)": back reference to no group before it, rule skipped`},
 		{regexp, "/a{2000}/ b", "f:1: pattern \"a{2000}\": error parsing regexp: invalid repeat count: `{2000}`, rule skipped"},
 		{regexp, "/a/ ${1", "f:1: no \"}\" after ${, rule skipped"},
 		{regexp, "/a/ $x", `f:1: replacement index "x" is not a number, rule skipped`},

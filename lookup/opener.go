@@ -61,7 +61,7 @@ func Types() map[string]OpenFunc {
 	text := openFile(OpenHash)
 	return map[string]OpenFunc{
 		"hash": text, "btree": text, "texthash": text, "aliases": openFile(OpenAliases),
-		"regexp": openRules(OpenRegexp, func(text string, _ Options) (LookupTable, []error) { return ParseRegexp("inline", text) }),
+		"regexp": openRules(OpenRegexp, func(text string, o Options) (LookupTable, []error) { return parseRegexp("inline", text, o) }),
 		"pcre":   openRules(OpenPCRE, func(text string, o Options) (LookupTable, []error) { return ParsePCRE("inline", text, o) }),
 		"cidr":   openRules(OpenCIDR, func(text string, o Options) (LookupTable, []error) { return ParseCIDR("inline", text, o) }),
 		"inline": func(_ context.Context, _ *Opener, name string) (LookupTable, error) { return ParseInline(name) },

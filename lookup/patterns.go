@@ -28,6 +28,10 @@ type expressions struct {
 	not    bool     // second must not match
 }
 
+func (e expressions) backtracks() bool {
+	return e.first != nil && e.first.backtracks || e.second != nil && e.second.backtracks
+}
+
 // patternReader is what the types of pattern tables differ in.
 type patternReader interface {
 	// read reads a delimiter, a pattern up to the next one, and flags.

@@ -42,6 +42,23 @@ func TestCatastrophe(t *testing.T) {
 	}
 }
 
+// TestSlowBackReference has one in a regexp table end like those of pcre tables, and
+// only where its own pattern is tried.
+func TestSlowBackReference(t *testing.T) {
+	t.Parallel()
+	table, problems := parseRegexp("slow", "/^quick/ quick\n/^(a+)+\\1$/ slow\n", Options{MatchTime: 100 * time.Millisecond})
+	require.Empty(t, problems)
+	_, ok, err := table.Lookup(t.Context(), strings.Repeat("a", 5000)+"!")
+	require.ErrorIs(t, err, ErrMatchTime)
+	assert.False(t, ok)
+	value, ok, err := table.Lookup(t.Context(), "quick "+strings.Repeat("a", 5000)+"!")
+	require.NoError(t, err)
+	assert.True(t, ok)
+	assert.Equal(t, "quick", value)
+	fast, _ := parseRegexp("fast", "/(a+)+$/ a\n", Options{})
+	assert.Zero(t, fast.patterns.limit)
+}
+
 // TestManySlowPatterns has patterns none of which takes too long, and all together do.
 func TestManySlowPatterns(t *testing.T) {
 	t.Parallel()

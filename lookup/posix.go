@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // dialect chooses among the forms of regex(7).
@@ -16,13 +17,20 @@ type dialect struct {
 }
 
 // parsePOSIX reads a pattern in the syntax of regex(7) as the GNU C library does
-// in the C locale, which is where Postfix runs: byte by byte. Back references
-// cannot be had: the matcher here takes linear time.
-func parsePOSIX(text string, d dialect) (*pattern, error) {
+// in the C locale, which is where Postfix runs: byte by byte. One with back
+// references is searched for by backtracking, within the limit.
+func parsePOSIX(text string, d dialect, limit time.Duration) (*pattern, error) {
 	p := posix{dialect: d, in: text}
 	expr, err := p.alternatives(0)
 	if err != nil {
 		return nil, err
+	}
+	if p.refers {
+		p = posix{dialect: d, in: text, perl: true}
+		if expr, err = p.alternatives(0); err != nil {
+			return nil, err
+		}
+		return parsePerl(expr, perlOptions{caseless: !d.caseSensitive, dotAll: true, multiline: d.multiline, dollarEnd: true}, limit)
 	}
 	flags := "(?si)"
 	if d.caseSensitive {
@@ -34,10 +42,15 @@ func parsePOSIX(text string, d dialect) (*pattern, error) {
 	return newLinear(flags+expr, true)
 }
 
-// posix reads a POSIX pattern and writes it in the syntax of package regexp.
+// posix reads a POSIX pattern and writes it in the syntax of package regexp, or in
+// that of pcre2pattern(3).
 type posix struct {
 	dialect
-	in string // what is still to be read
+	in     string // what is still to be read
+	perl   bool   // writes bytes as pcre2pattern(3) has them
+	refers bool   // has back references
+	groups int    // that were opened
+	closed [10]bool
 }
 
 // maxNesting bounds the parentheses within parentheses, as package regexp does.
@@ -208,16 +221,21 @@ func (p *posix) atom(depth int, first bool) (string, error) {
 	}
 	c := p.in[0]
 	p.in = p.in[1:]
-	return literal(c), nil
+	return p.literal(c), nil
 }
 
 func (p *posix) group(depth int) (string, error) {
+	p.groups++
+	number := p.groups
 	inner, err := p.alternatives(depth + 1)
 	if err != nil {
 		return "", err
 	}
 	if !p.take(p.operator(")")) {
 		return "", errors.New("unmatched parenthesis")
+	}
+	if number < len(p.closed) {
+		p.closed[number] = true
 	}
 	return "(" + inner + ")", nil
 }
@@ -230,8 +248,11 @@ func (p *posix) escape(first bool) (string, error) {
 	c := p.in[1]
 	p.in = p.in[2:]
 	switch {
+	case '1' <= c && c <= '9' && !p.closed[c-'0']:
+		return "", errors.New("back reference to no group before it")
 	case '1' <= c && c <= '9':
-		return "", errors.New("back references cannot be matched")
+		p.refers = true
+		return `(?:\` + string(c) + ")", nil
 	case p.basic && c == ')':
 		return "", errors.New("unmatched parenthesis")
 	case p.basic && c == '{' && first:
@@ -247,13 +268,25 @@ func (p *posix) escape(first bool) (string, error) {
 	case !p.caseSensitive && 'a' <= c && c <= 'z':
 		// So the GNU C library has it: it compares the pattern's small letter
 		// with the key's capital one.
-		return never, nil
+		return p.never(), nil
 	}
-	return literal(c), nil
+	return p.literal(c), nil
 }
 
 // never is a pattern for a byte that there is not.
-const never = `[^\x00-\x{10FFFF}]`
+func (p *posix) never() string {
+	if p.perl {
+		return `[^\x00-\xff]`
+	}
+	return `[^\x00-\x{10FFFF}]`
+}
+
+func (p *posix) literal(c byte) string {
+	if p.perl {
+		return fmt.Sprintf(`\x%02x`, c)
+	}
+	return literal(c)
+}
 
 // literal returns a pattern for one byte.
 func literal(c byte) string { return regexp.QuoteMeta(string(wide(c))) }

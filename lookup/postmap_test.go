@@ -151,6 +151,9 @@ var postmapTables = []struct{ name, kind, text, keys string }{
 		"a|^a|b|^b|b^b|c|c{|d*|dd|e|f|g|^g"},
 	{"basic", "regexp", "/^a+$/x plus\n/^b\\+$/x more\n/^\\(c\\)\\{2\\}$/x <$1>\n/^*d$/x star\n/e^f$g/x inside\n/^(h)$/x parens\n/^i\\|j$/x bar\n",
 		"a+|aa|bb|cc|*d|e^f$g|(h)|h|i|j"},
+	{"back references", "regexp", "/^(a.)\\1$/ twice $1\n/^(b)(c)\\2\\1$/ $2$1\n/^(d)?\\1e/ optional\n/^(f\\1)/ bad\n/\\1(g)/ bad\n/^\\(h\\)\\1$/x basic\n/^(i|I)\\1$/i case\n/^(j)\\12$/ then 2\n/^(k+)x\\1$/ <$1>\n/^(l|ll)\\1l$/ $1\n/^([m-n])[^\\1]$/ bracket\n/^(\xff)\\1$/ bytes\n/^((o)p)\\2\\1$/ nested\n/^(q)\\1{2}$/ thrice\n/^(r|s)*\\1$/ last\n",
+		"abab|abAB|abac|bccb|bcbc|de|dde|e|ff|gg|hh|h|ii|iI|II|jj2|j2|kxk|kkxkk|kkxk|lll|lllll|m1|mm|m\\|\xff\xff|\xff|opoop|opop|qqq|qq|rr|rsr|rss"},
+	{"equivalence", "regexp", "/^[[=a=]x]$/ 1\n/^[[=b=]-c]$/ bad\n/^[b-[=d=]]$/ bad\n/^[[.b.]-[.d.]]$/ 4\n/^[[:digit:]-z]$/ bad\n/^[.-[:digit:]]$/ bad\n/^[[=e=]-]$/ 6\n", "a|x|b|c|d|e|-|z|5"},
 	{"bytes", "regexp", "/^gr\xc3\xbc.e$/ eszett is two bytes\n/^gr\xc3\xbc..e$/ found\n/^[\xe4-\xef]$/ range\n/^\xc3\x84$/ upper\n/^(.)\xff/ <$1>\n",
 		"gr\xc3\xbc\xc3\x9fe|\xe5|\xc3\xa4|\xc3\x84|\xfe\xff"},
 	{"continuation", "regexp", "/a/ one\n  two\n# c\n   three\n/b/\n b\n", "a|b"},
@@ -228,7 +231,7 @@ func TestPostmapRandom(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	tokens := []string{
 		"[", "[", "]", "-", "-", "[:alpha:]", "[.", ".]", "[=a=]", "\\)", "\\{", "\\}", "\\|", "\\+", "\\b", "\\a", "\\A", ",", "z",
-		"a", "b", "c", "A", ".", "*", "+", "?", "|", "(", ")", "(", ")", "^", "$", "[ab]", "[^a]", "[", "]", "{1,2}", "{", "}", "{2}", "\\.", "\\(", "-", "[[:alpha:]]", "[b-c]", "\\w",
+		"a", "b", "c", "A", ".", "*", "+", "?", "|", "(", ")", "(", ")", "^", "$", "[ab]", "[^a]", "[", "]", "{1,2}", "{", "}", "{2}", "\\.", "\\(", "-", "[[:alpha:]]", "[b-c]", "\\w", "(a)", "(b|c)",
 	}
 	keyTokens := []string{"a", "b", "c", "A", "B", ".", "-", "(", "]", "{", "*"}
 	pick := func(from []string, most int) string {

@@ -152,7 +152,7 @@ func TestNeeds(t *testing.T) {
 		{`.`, nil, nil},
 		{`()`, nil, nil},
 	} {
-		p, err := parsePOSIX(c.pattern, dialect{})
+		p, err := parsePOSIX(c.pattern, dialect{}, time.Second)
 		require.NoError(t, err)
 		if c.pattern == `[0-9]{3}-ab` {
 			require.Equal(t, [][]string{{"-ab"}}, tails(p.needs.sets))

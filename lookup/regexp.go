@@ -3,6 +3,7 @@ package lookup
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // Regexp is a table of patterns in the format of regexp_table(5). It must not
@@ -12,18 +13,27 @@ type Regexp struct{ patterns *patterns }
 // ParseRegexp makes a table of a text in the format of regexp_table(5); file is
 // its name in errors. Bad rules are reported and skipped.
 //
-// Patterns do not care for case, and the flag i makes them do so.
-func ParseRegexp(file, text string) (*Regexp, []error) {
-	p, problems := parsePatterns(file, text, posixReader{})
+// Patterns do not care for case, and the flag i makes them do so. They are matched in
+// time linear in the key's length, but for those with back references ("\1"): a lookup
+// in which these take longer than the default of Options.MatchTime fails.
+func ParseRegexp(file, text string) (*Regexp, []error) { return parseRegexp(file, text, Options{}) }
+
+func parseRegexp(file, text string, o Options) (*Regexp, []error) {
+	p, problems := parsePatterns(file, text, posixReader{o.limit()})
+	for i := range p.rules {
+		if p.rules[i].pattern.backtracks() {
+			p.limit = o.limit()
+		}
+	}
 	return &Regexp{p}, problems
 }
 
 // posixReader reads patterns of regexp_table(5).
-type posixReader struct{}
+type posixReader struct{ limit time.Duration }
 
 func (posixReader) double() bool { return true }
 
-func (posixReader) read(line string) (*pattern, string, error) {
+func (r posixReader) read(line string) (*pattern, string, error) {
 	text, flags, rest, err := readDelimited(line, space+"!")
 	if err != nil {
 		return nil, "", err
@@ -41,7 +51,7 @@ func (posixReader) read(line string) (*pattern, string, error) {
 			return nil, "", fmt.Errorf("unknown flag %q", flags[i:i+1])
 		}
 	}
-	p, err := parsePOSIX(text, d)
+	p, err := parsePOSIX(text, d, r.limit)
 	if err != nil {
 		return nil, "", fmt.Errorf("pattern %s: %w", quoteShort(text), err)
 	}
@@ -49,7 +59,8 @@ func (posixReader) read(line string) (*pattern, string, error) {
 }
 
 // Lookup returns the result of the first rule whose pattern is found in key.
-// It fails only when ctx ends, and looks at that now and then.
+// It fails when ctx ends, at which it looks now and then, and with ErrMatchTime
+// when back references take too long.
 func (t *Regexp) Lookup(ctx context.Context, key string) (value string, ok bool, err error) {
 	return t.patterns.lookup(ctx, key)
 }
