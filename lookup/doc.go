@@ -108,7 +108,9 @@
 // one way, the first of these ways counts, too. \< and \> stand at any edge of a word.
 // A ^ or $ within a group that repeats means what it means elsewhere, where the GNU C
 // library may overlook it; it overlooks some matches of patterns, too, in which a back
-// reference and its group are in different branches. "\d" and the like are not in
+// reference and its group are in different branches. Behind and in front of a newline
+// that the pattern itself matches it finds ^ and $ without the flag m. "\d" and the
+// like are not in
 // POSIX, and as with the GNU C library never match unless the flag i is set: write
 // [0-9].
 //
@@ -121,7 +123,8 @@
 // Nothing is cached but by a Cache: a database is asked each time.
 //
 // Pcre tables do not know recursion, "(?R)" and "(?1)", verbs such as "(*UTF8)",
-// callouts, references in a look behind, and "(?|" with groups in it: such a rule
-// is skipped with a log line. The captures of a group that repeats and may match
-// nothing can differ in their empty parts.
+// callouts, references in a look behind, "(?|" with groups in it, a condition's look
+// with groups or conditions in it, and the options J, n and xx: such a rule is skipped
+// with a log line. The captures of a group that repeats and may match nothing can
+// differ in their empty parts.
 package lookup

@@ -73,6 +73,8 @@ type perl struct {
 	twice        string // a name that two groups have
 	quoting      bool   // within a class: between \Q and \E
 	open         bool   // a comment does not end
+	looking      bool   // within a group that only looks
+	asking       bool   // within the look of a condition
 }
 
 // variable is the width of what may match any number of bytes.

@@ -67,11 +67,16 @@ func (p *perl) closeGroup(depth int) (widths []int, err error) {
 	if widths, err = p.alternatives(depth + 1); err != nil {
 		return nil, err
 	}
+	return widths, p.closed()
+}
+
+// closed reads the end of a group.
+func (p *perl) closed() error {
 	if !p.take(")") {
-		return nil, errors.New("unmatched parenthesis")
+		return errors.New("unmatched parenthesis")
 	}
 	p.both(")")
-	return widths, nil
+	return nil
 }
 
 // look reads a group that package regexp does not have. It is told nothing of what
@@ -99,30 +104,71 @@ func (p *perl) condition(depth int) (item, error) {
 	p.backtracks = true
 	p.in = p.in[2:]
 	kept := len(p.linear)
-	if slices.ContainsFunc(looks[:4], func(open string) bool { return strings.HasPrefix(p.in, open) }) {
-		p.back = append(p.back, "(?"...)
-		if _, err := p.group(depth + 1); err != nil {
-			return item{}, err
-		}
-	} else {
-		name, rest, ok := strings.Cut(p.in[1:], ")")
-		n, err := p.groupNumber(strings.Trim(name, "<>'"))
-		if !ok || err != nil {
-			return item{}, errors.Join(errors.New("bad condition"), err)
-		}
-		p.in = rest
-		p.back = append(p.back, fmt.Sprintf("(?(%d)", n)...)
-	}
-	p.linear = append(p.linear[:kept], "(?:|"...)
-	p.both("(?:)")
-	widths, err := p.closeGroup(depth)
-	if err == nil && len(widths) > 2 {
-		err = errors.New("a condition has two branches at most")
-	}
+	otherwise, err := p.asked(depth)
 	if err != nil {
 		return item{}, err
 	}
-	return item{width: one(append(widths, 0)[:2]), repeats: true}, nil
+	p.linear = append(p.linear[:kept], "(?:|"...)
+	p.both("(?:)")
+	before := p.perlOptions
+	yes, err := p.branch(depth + 1)
+	if err != nil {
+		return item{}, err
+	}
+	p.write("|", "|"+otherwise) // with nothing behind it, too: regexp2 would fail there
+	no := 0
+	if p.take("|") {
+		no, err = p.branch(depth + 1)
+	}
+	p.perlOptions = before
+	switch {
+	case err != nil:
+		return item{}, err
+	case strings.HasPrefix(p.in, "|"):
+		return item{}, errors.New("a condition has two branches at most")
+	}
+	return item{width: one([]int{yes, no}), repeats: true}, p.closed()
+}
+
+// asked reads what a condition asks and returns what its second branch starts with.
+// A look is written in front of the first branch, and its contrary in front of the
+// second: regexp2 miscounts the groups behind a condition that is a look.
+func (p *perl) asked(depth int) (otherwise string, err error) {
+	if !slices.ContainsFunc(looks[:4], func(open string) bool { return strings.HasPrefix(p.in, open) }) {
+		name, rest, ok := strings.Cut(p.in[1:], ")")
+		n, err := p.groupNumber(strings.Trim(name, "<>'"))
+		if !ok || err != nil {
+			return "", errors.Join(errors.New("bad condition"), err)
+		}
+		p.in = rest
+		p.back = append(p.back, fmt.Sprintf("(?(%d)", n)...)
+		return "", nil
+	}
+	if p.asking {
+		return "", errors.New("a condition within a condition's look is not known")
+	}
+	p.back = append(p.back, "(?:"...)
+	start, groups := len(p.back), p.groups
+	p.asking = true
+	_, err = p.group(depth + 1)
+	p.asking = false
+	if err == nil && p.groups != groups {
+		err = errors.New("groups in a condition's look are not known")
+	}
+	return contrary(string(p.back[start:])), err
+}
+
+// contrary turns (?= and (?<= into (?! and (?<!, and back.
+func contrary(look string) string {
+	i := strings.IndexAny(look, "=!")
+	if i < 0 {
+		return look
+	}
+	mark := "="
+	if look[i] == '=' {
+		mark = "!"
+	}
+	return look[:i] + mark + look[i+1:]
 }
 
 // options reads (?i), (?i:...), (?:...) and so on.
@@ -153,6 +199,11 @@ func (p *perl) options(depth int) (item, error) {
 
 // setOptions heeds the letters of (?i-m), "i-m".
 func (p *perl) setOptions(letters string) error {
+	caret := strings.LastIndexByte(letters, '^')
+	hyphens := strings.Count(letters, "-")
+	if caret > 0 || hyphens > 1 || caret == 0 && hyphens > 0 || strings.Contains(letters, "xx") {
+		return fmt.Errorf("(?%s is not known", letters)
+	}
 	on := true
 	for i := range len(letters) {
 		switch letters[i] {

@@ -170,6 +170,8 @@ var postmapTables = []struct{ name, kind, text, keys string }{
 	{"pcre is not regexp", "pcre", "/a/!/b/ double\n/c/! flag\n/d/i!x flag\n/e/ !text\n", "a|ab|c|d|e"},
 	{"pcre bytes", "pcre", "/^gr\xc3\xbc.$/ one\n/^gr\xc3\xbc..$/ two\n/^[\xe4-\xef]$/ range\n/^\\xff[^a]$/ hex\n/^\\w$/ word\n/\\b\xc3/ edge\n",
 		"gr\xc3\xbc\xc3\x9f|gr\xc3\xbcx|\xe5|\xff\xfe|\xe4|a\xc3|\xc3"},
+	{"pcre conditions", "pcre", "/^a(?(?=b)b|c)(.)\\1/ 1 $1\n/^d(x)?(?(1)y)$/ 2\n/^e(?(?<=z)f)$/ 3\n/^g(?(?!h)(i)|(h))(.)$/ 4 <$1$2$3>\n/^j(?(?<!j)k|l)$/ 5\n/^m(?(+1)n)(o)$/ 6\n/^(?(?=p(?i))p|P)q$/i 7\n/^r(?(?=r)a|b|c)/ bad\n",
+		"abxx|acxx|abxy|accc|d|dxy|dx|e|ef|gix|ghx|jl|jk|mo|pq|Pq|rra"},
 	{"pcre properties", "pcre", "/^\\p{Lu}a$/ 1\n/^\\P{Lu}b$/ 2\n/^[\\p{Lu}z]c$/ 3\n/^[^\\p{Ll}]d$/ 4\n/^\\pLe$/ 5\n/^[\\P{Ll}]f(?=)$/ 6\n/^\\p{Lu}g$/i 7\n",
 		"Aa|aa|Ab|ab|Ac|ac|zc|Zc|Ad|ad|1d|Ae|ae|Af|af|Ag|ag"},
 	{"pcre classes", "pcre", "/^[]a]$/ 1\n/^[^]b]$/ 2\n/^[a\\]]c$/ 3\n/^[z-a]/ bad\n/^[\\w-d]e$/ odd\n/^[a-\\d]/ bad\n/^[[.x.]]/ bad\n/^[-f]g$/ 4\n/^[f-]h$/ 5\n/^[[:foo:]]/ bad\n/^[\\b]$/ 6\n/^[A-Z]i$/i 7\n/^[^A]j$/ 8\n/^[[:upper:]]k$/ 9\n/^[[:upper:]]l$/i 10\n",
