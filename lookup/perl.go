@@ -148,10 +148,8 @@ func classEnd(s string) int {
 		switch {
 		case s[i] == '\\':
 			i++
-		case s[i] == '[' && i+1 < len(s) && s[i+1] == ':':
-			if end := strings.Index(s[i:], ":]"); end > 0 {
-				i += end + 1
-			}
+		case posixClassEnd(s[i:]) > 0:
+			i += posixClassEnd(s[i:]) - 1
 		case s[i] == ']' && !first:
 			return i
 		}
@@ -283,6 +281,11 @@ func (p *perl) repeat(atom item) (width int, err error) {
 	if !atom.repeats {
 		return 0, errors.New("nothing to repeat")
 	}
+	for n := range strings.SplitSeq(strings.Trim(op, "{}"), ",") {
+		if count, err := strconv.Atoi(n); count > 65535 || errors.Is(err, strconv.ErrRange) {
+			return 0, errors.New("too many repetitions")
+		}
+	}
 	lazy, possessive := p.take("?"), false
 	if !lazy {
 		possessive = p.take("+")
@@ -338,6 +341,16 @@ func (p *perl) atom(depth int) (item, error) {
 	switch {
 	case c == '(':
 		return p.group(depth)
+	case p.take("[[:<:]]"):
+		p.backtracks = true
+		p.write(`\b`, `\b(?=[0-9A-Za-z_])`)
+		return item{}, nil
+	case p.take("[[:>:]]"):
+		p.backtracks = true
+		p.write(`\b`, `\b(?<=[0-9A-Za-z_])`)
+		return item{}, nil
+	case posixClassEnd(p.in) > 0:
+		return item{}, errors.New("a class such as [:alpha:] stands in brackets of its own")
 	case c == '[':
 		set, err := p.class()
 		p.set(set)

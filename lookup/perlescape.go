@@ -67,6 +67,9 @@ func (p *perl) escape() (item, error) {
 	c, rest := p.in[1], p.in[2:]
 	switch c {
 	case 'b', 'B', 'A', 'z', 'Z', 'G', 'K':
+		if c == 'K' && p.looking {
+			return item{}, errors.New(`\K does not stand in a look`)
+		}
 		p.in = rest
 		p.assertion(c)
 		return item{}, nil
@@ -283,10 +286,9 @@ func (p *perl) classItem() (set byteSet, low int, err error) {
 	case p.in == "":
 		return set, 0, errors.New("unmatched bracket")
 	case p.quoting:
-	case strings.HasPrefix(p.in, "[:"), strings.HasPrefix(p.in, "[."), strings.HasPrefix(p.in, "[="):
-		if name, rest, ok := strings.Cut(p.in[2:], p.in[1:2]+"]"); ok && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz^") == "" {
-			return p.posixClass(name, rest)
-		}
+	case posixClassEnd(p.in) > 0:
+		end := posixClassEnd(p.in)
+		return p.posixClass(p.in[2:end-2], p.in[end:])
 	case p.in[0] == '\\':
 		return p.classEscape()
 	}
@@ -294,6 +296,25 @@ func (p *perl) classItem() (set byteSet, low int, err error) {
 	p.in = p.in[1:]
 	set.add(c, c)
 	return set, int(c), nil
+}
+
+// posixClassEnd returns the end of what looks like [:name:], [.name.] or [=name=], and
+// 0 when s does not start with that.
+func posixClassEnd(s string) int {
+	if len(s) < 2 || s[0] != '[' || strings.IndexByte(":.=", s[1]) < 0 {
+		return 0
+	}
+	for i := 2; i+1 < len(s); i++ {
+		switch {
+		case s[i] == '\\' && (s[i+1] == ']' || s[i+1] == '\\'):
+			i++
+		case s[i] == '[' && s[i+1] == s[1], s[i] == ']':
+			return 0
+		case s[i] == s[1] && s[i+1] == ']':
+			return i + 2
+		}
+	}
+	return 0
 }
 
 func (p *perl) posixClass(name, rest string) (set byteSet, low int, err error) {

@@ -85,7 +85,10 @@ func (p *perl) look(open string, depth int) (item, error) {
 	p.backtracks = true
 	kept := len(p.linear)
 	p.write("(?:"+p.caseFlag(), open+p.caseFlag())
+	looking := p.looking
+	p.looking = looking || open != "(?>"
 	widths, err := p.closeGroup(depth)
+	p.looking = looking
 	if err != nil {
 		return item{}, err
 	}
