@@ -275,6 +275,41 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
+// TestCutWithinPage cuts files off at every byte under the mapping, also where the
+// system has zeros for what is gone: no key that was there becomes a miss.
+func TestCutWithinPage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "table.cdb")
+	build(t, path, "a", "one", "b", "two", "c", "three")
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for size := range len(whole) {
+		path := filepath.Join(dir, fmt.Sprint(size))
+		require.NoError(t, os.WriteFile(path, whole, 0o600))
+		table, err := cdb.Open(path, lookup.Options{Check: -1})
+		require.NoError(t, err)
+		require.NoError(t, os.Truncate(path, int64(size)))
+		var last error
+		n := 0
+		for _, err := range table.All() {
+			last = err
+			n++
+		}
+		require.True(t, n == 3 || last != nil, "%d of %d bytes", n, size)
+		for key, want := range map[string]string{"a": "one", "b": "two", "c": "three"} {
+			value, ok, err := table.Lookup(t.Context(), key)
+			if err != nil {
+				require.ErrorIs(t, err, cdb.ErrDamaged)
+				continue
+			}
+			require.True(t, ok, "%s of %d bytes", key, size)
+			require.Equal(t, want, value)
+		}
+		require.NoError(t, table.Close())
+	}
+}
+
 // TestDamaged changes and cuts a file at every place: no look-up panics, and none
 // finds what was not there.
 func TestDamaged(t *testing.T) {

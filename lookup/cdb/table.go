@@ -43,6 +43,7 @@ type mapping struct {
 	b      []byte
 	info   fs.FileInfo
 	opened time.Time
+	last   int // where the last byte is that is not 0
 }
 
 // Open opens a file. Of the options Check and Logger count: how often the file is
@@ -113,6 +114,19 @@ func (m *mapping) checkHead() error {
 		if table < headSize || uint64(table)+8*uint64(cells) > uint64(len(m.b)) {
 			return fmt.Errorf("%w: hash table at %d with %d cells", ErrDamaged, table, cells)
 		}
+	}
+	for m.last = len(m.b) - 1; m.b[m.last] == 0 && m.last > 0; {
+		m.last--
+	}
+	return nil
+}
+
+// whole reports whether the file still has its end: the system reads zeros, which say
+// that a key is not there, between the end of a file that was cut short and that of its
+// page. As the hash tables are last in a file, what is found is never cut.
+func (m *mapping) whole() error {
+	if m.b[m.last] == 0 {
+		return fmt.Errorf("%w: it was cut short while it was in use", ErrDamaged)
 	}
 	return nil
 }
@@ -192,9 +206,11 @@ func (t *Table) Lookup(_ context.Context, key string) (value string, ok bool, er
 		if value, ok, err = m.find(key); ok || err != nil {
 			return err
 		}
-		value, ok, err = m.find(key + "\x00")
-		value = trimNUL(value)
-		return err
+		if value, ok, err = m.find(key + "\x00"); ok || err != nil {
+			value = trimNUL(value)
+			return err
+		}
+		return m.whole()
 	})
 	if err != nil {
 		return "", false, fmt.Errorf("table %s: %w", t.path, err)
@@ -223,7 +239,9 @@ func (t *Table) All() iter.Seq2[lookup.Entry, error] {
 			var e lookup.Entry
 			more := false
 			err := m.guard(func() (err error) {
-				e, at, more, err = m.record(at)
+				if e, at, more, err = m.record(at); err == nil && !more {
+					err = m.whole()
+				}
 				return err
 			})
 			if err != nil {
