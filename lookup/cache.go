@@ -18,7 +18,7 @@ type Cache struct {
 	Positive time.Duration // how long what was found counts; 0 means a minute
 	Negative time.Duration // how long a miss counts; 0 means ten seconds, negative means not at all
 	Stale    time.Duration // how long after that it is given when the table fails; 0 means not at all
-	Entries  int           // how many answers are kept; 0 means 10,000
+	Entries  int           // how many answers are kept; 0 means 10,000, negative none
 	Bytes    int           // how many bytes their keys and values may have; 0 means 16 MiB
 
 	mu     sync.Mutex
@@ -188,7 +188,7 @@ func (c *Cache) put(a *answer) {
 	}
 	c.known[a.key] = c.recent.PushFront(a)
 	c.size += a.size()
-	for len(c.known) > orElse(c.Entries, 10_000) || c.size > most {
+	for len(c.known) > max(0, orElse(c.Entries, 10_000)) || c.size > most {
 		c.drop(c.recent.Back())
 	}
 }

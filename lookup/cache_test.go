@@ -216,13 +216,14 @@ func TestCacheIsBounded(t *testing.T) {
 		assert.Equal(t, 12, n)
 	}
 	// What would fill it alone is not remembered.
-	n = 0
-	c := &lookup.Cache{Table: table, Bytes: 100}
-	for range 3 {
-		_, ok, _ := c.Lookup(t.Context(), "k")
-		assert.True(t, ok)
+	for _, c := range []*lookup.Cache{{Table: table, Bytes: 100}, {Table: table, Entries: -1}, {Table: table, Bytes: -1}} {
+		n = 0
+		for range 3 {
+			_, ok, _ := c.Lookup(t.Context(), "k")
+			assert.True(t, ok)
+		}
+		assert.Equal(t, 3, n)
 	}
-	assert.Equal(t, 3, n)
 }
 
 // TestCacheOfParts keeps parts of keys apart from keys.
