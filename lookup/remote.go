@@ -22,7 +22,8 @@ type Remote struct {
 
 	mu     sync.Mutex
 	slots  chan struct{}
-	idle   []*link
+	idle   []*link // the one that was used last is the last
+	sweep  *time.Timer
 	closed bool
 }
 
@@ -93,15 +94,11 @@ func (r *Remote) enter(ctx context.Context) error {
 	}
 }
 
-// take returns the connection that was used last, nil when there is none. Those
-// that have been idle for too long are closed.
+// take returns the connection that was used last, nil when there is none.
 func (r *Remote) take() *link {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.idle) > 0 && time.Since(r.idle[0].since) > orElse(r.Idle, 10*time.Second) {
-		r.idle[0].Close()
-		r.idle = r.idle[1:]
-	}
+	r.closeIdle()
 	n := len(r.idle)
 	if n == 0 {
 		return nil
@@ -120,6 +117,29 @@ func (r *Remote) keep(l *link) {
 	}
 	l.since = time.Now()
 	r.idle = append(r.idle, l)
+	if r.sweep == nil {
+		r.sweep = time.AfterFunc(orElse(r.Idle, 10*time.Second), r.sweepIdle)
+	}
+}
+
+// closeIdle closes those that nobody has used for too long. Under mu.
+func (r *Remote) closeIdle() {
+	for len(r.idle) > 0 && time.Since(r.idle[0].since) >= orElse(r.Idle, 10*time.Second) {
+		r.idle[0].Close()
+		r.idle = r.idle[1:]
+	}
+}
+
+// sweepIdle closes connections also when nobody asks any more: the server has something
+// better to do with them.
+func (r *Remote) sweepIdle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closeIdle()
+	r.sweep = nil
+	if len(r.idle) > 0 {
+		r.sweep = time.AfterFunc(orElse(r.Idle, 10*time.Second)-time.Since(r.idle[0].since), r.sweepIdle)
+	}
 }
 
 // Close closes the connections that nobody uses, and each of the others after its
@@ -128,6 +148,9 @@ func (r *Remote) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
+	if r.sweep != nil {
+		r.sweep.Stop()
+	}
 	var errs []error
 	for _, l := range r.idle {
 		errs = append(errs, l.Close())

@@ -311,6 +311,35 @@ func TestServerAnswersLate(t *testing.T) {
 	})
 }
 
+// TestRemoteIdle has nobody ask any more: the connections are given back all the same.
+func TestRemoteIdle(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	c := &lookup.TCP{Remote: lookup.Remote{Address: l.Addr().String(), Idle: time.Millisecond}}
+	defer c.Close()
+	for range 2 {
+		var group sync.WaitGroup
+		group.Go(func() {
+			_, ok, err := c.Lookup(t.Context(), "key")
+			assert.NoError(t, err)
+			assert.True(t, ok)
+		})
+		conn, err := l.Accept()
+		require.NoError(t, err)
+		in := bufio.NewReader(conn)
+		_, err = in.ReadString('\n')
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, "200 value\n")
+		require.NoError(t, err)
+		_, err = in.ReadByte()
+		require.ErrorIs(t, err, io.EOF, "it has hung up")
+		group.Wait()
+		require.NoError(t, conn.Close())
+	}
+}
+
 // scarce is a listener that has no descriptors at first.
 type scarce struct {
 	net.Listener
