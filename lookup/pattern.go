@@ -91,6 +91,20 @@ func (c *programs) of(p *pattern) (*program, error) {
 	return prog, nil
 }
 
+// longestKept is how long a key may be, in bytes, that is searched in by backtracking
+// with a program that is kept. regexp2 keeps the stack of a search for the next one,
+// some 100 bytes for each of the key, and never gives it back.
+const longestKept = 1024
+
+// forKey returns the program of a pattern in its form for a key.
+func (c *programs) forKey(p *pattern, key string) (*program, error) {
+	p = p.form(key)
+	if p.backtracks && len(key) > longestKept {
+		return p.compile()
+	}
+	return c.of(p)
+}
+
 func (p *pattern) compile() (*program, error) {
 	if p.backtracks {
 		re, err := regexp2.Compile(p.source, regexp2.None)
@@ -116,7 +130,7 @@ func (c *programs) match(p *pattern, key, wide string, late func() error) (bool,
 	if !p.needs.begin(key) {
 		return false, nil
 	}
-	prog, err := c.of(p.form(wide))
+	prog, err := c.forKey(p, wide)
 	switch {
 	case err != nil:
 		return false, err
@@ -144,7 +158,7 @@ func (p *pattern) form(key string) *pattern {
 
 // submatches returns what the parentheses matched, the whole match first.
 func (c *programs) submatches(p *pattern, wide string, late func() error) ([]string, error) {
-	prog, err := c.of(p.form(wide))
+	prog, err := c.forKey(p, wide)
 	switch {
 	case err != nil:
 		return nil, err

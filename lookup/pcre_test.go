@@ -59,6 +59,28 @@ func TestSlowBackReference(t *testing.T) {
 	assert.Zero(t, fast.patterns.limit)
 }
 
+// TestLongKeys has keys for which a backtracking search needs much memory, which is not
+// kept.
+func TestLongKeys(t *testing.T) {
+	t.Parallel()
+	table, problems := ParsePCRE("long", "/^(?!x)(a|b)*y$/ <$1>\n/^(a|b)*y$/ newline\n", Options{MatchTime: time.Minute})
+	require.Empty(t, problems)
+	for _, end := range []string{"y", "y\n", "z"} {
+		key := strings.Repeat("ab", longestKept/2) + end
+		_, ok, err := table.Lookup(t.Context(), key)
+		require.NoError(t, err)
+		assert.Equal(t, end != "z", ok)
+	}
+	for _, kept := range table.patterns.programs.kept {
+		assert.False(t, kept.backtracks)
+	}
+	value, ok, err := table.Lookup(t.Context(), "aby")
+	require.NoError(t, err)
+	require.True(t, ok)
+	assert.Equal(t, "<b>", value)
+	assert.NotEmpty(t, table.patterns.programs.kept)
+}
+
 // TestManySlowPatterns has patterns none of which takes too long, and all together do.
 func TestManySlowPatterns(t *testing.T) {
 	t.Parallel()
