@@ -2,6 +2,7 @@ package lookup_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -120,4 +121,18 @@ func TestProblems(t *testing.T) {
 	}
 	_, err := lookup.Networks("10.0.0.0/8", "x")
 	require.ErrorContains(t, err, `bad network "x"`)
+}
+
+// TestHashOfEmptyLines has a file of which nothing comes: that takes no more memory than
+// a table of its size. It is alone, since memory is counted for all tests.
+func TestHashOfEmptyLines(t *testing.T) {
+	const size = 8 << 20
+	text := strings.Repeat("\n", size)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	h, problems := lookup.ParseHash("f", text, lookup.Options{})
+	runtime.ReadMemStats(&after)
+	require.Empty(t, problems)
+	require.Zero(t, h.Len())
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(12*size))
 }
