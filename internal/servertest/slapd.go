@@ -2,6 +2,7 @@ package servertest
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -40,7 +41,7 @@ sizelimit unlimited
 TLSCACertificateFile %[1]s/ca.pem
 TLSCertificateFile %[1]s/cert.pem
 TLSCertificateKeyFile %[1]s/key.pem
-TLSVerifyClient never
+TLSVerifyClient try
 database mdb
 suffix "dc=example,dc=org"
 rootdn "cn=admin,dc=example,dc=org"
@@ -56,7 +57,8 @@ rootdn "cn=admin,dc=example,dc=org"
 // Slapd starts an OpenLDAP server with the suffix dc=example,dc=org, whose entries
 // are those of ldif. "cn=admin,dc=example,dc=org" has the password "secret". It
 // speaks TLS from the start at TLSAddr, and after StartTLS elsewhere, with a
-// certificate for 127.0.0.1 from the authority in the file CA.
+// certificate for 127.0.0.1 from the authority in the file CA. Who has the certificate
+// client.pem, with client-key.pem, in Dir can bind by it (SASL EXTERNAL).
 func Slapd(tb testing.TB, ldif string) *Server {
 	tb.Helper()
 	program := look(tb, "slapd", "slapd", "/usr/sbin")
@@ -109,45 +111,59 @@ func answersLDAP(ctx context.Context, addr string) error {
 	return nil
 }
 
-// certify writes ca.pem, and cert.pem with key.pem for 127.0.0.1.
+// certify writes ca.pem, cert.pem with key.pem for 127.0.0.1, and client.pem with
+// client-key.pem for a client.
 func certify(dir string) error {
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
+	ca := certificate(1, "test CA")
+	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
-	server := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "127.0.0.1"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
+	if err := issue(ca, ca, caKey.Public(), caKey, filepath.Join(dir, "ca.pem")); err != nil {
 		return err
 	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
-	if err != nil {
-		return err
-	}
-	der, err := x509.CreateCertificate(rand.Reader, server, ca, key.Public(), caKey)
-	if err != nil {
-		return err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	for _, f := range []struct {
-		name, kind string
-		der        []byte
-	}{{"ca.pem", "CERTIFICATE", caDER}, {"cert.pem", "CERTIFICATE", der}, {"key.pem", "PRIVATE KEY", keyDER}} {
-		text := pem.EncodeToMemory(&pem.Block{Type: f.kind, Bytes: f.der})
-		if err := os.WriteFile(filepath.Join(dir, f.name), text, 0o600); err != nil {
+	server, client := certificate(2, "127.0.0.1"), certificate(3, "client")
+	server.IPAddresses, server.ExtKeyUsage = []net.IP{net.IPv4(127, 0, 0, 1)}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	client.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	for _, c := range []struct {
+		template  *x509.Certificate
+		cert, key string
+	}{{server, "cert.pem", "key.pem"}, {client, "client.pem", "client-key.pem"}} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return err
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			return err
+		}
+		if err := writePEM(filepath.Join(dir, c.key), "PRIVATE KEY", der); err != nil {
+			return err
+		}
+		if err := issue(c.template, ca, key.Public(), caKey, filepath.Join(dir, c.cert)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// certificate is one for a day.
+func certificate(serial int64, name string) *x509.Certificate {
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageDigitalSignature,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+}
+
+func issue(template, parent *x509.Certificate, public crypto.PublicKey, signer crypto.Signer, path string) error {
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
+	if err != nil {
+		return err
+	}
+	return writePEM(path, "CERTIFICATE", der)
+}
+
+func writePEM(path, kind string, der []byte) error {
+	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
 }

@@ -265,6 +265,16 @@ func TestTLS(t *testing.T) {
 	external, err := cf("bind = sasl\nsasl_mechs = EXTERNAL\nserver_host = ldapi://" + url.QueryEscape(s.Socket))
 	require.NoError(t, err)
 	assert.Equal(t, "ann@mail.example.org", ask(t, external, "ann"))
+	const mine = "bind = sasl\nsasl_mechs = EXTERNAL\n"
+	for _, server := range []string{"server_host = ldaps://" + s.TLSAddr + "\n", "start_tls = yes\nserver_host = ldap://" + s.Addr + "\n"} {
+		made, err := cf(mine + server + "tls_cert = " + filepath.Join(s.Dir, "client.pem") + "\ntls_key = " + filepath.Join(s.Dir, "client-key.pem"))
+		require.NoError(t, err)
+		assert.Equal(t, "ann@mail.example.org", ask(t, made, "ann"), server)
+		made, err = cf(mine + server)
+		require.NoError(t, err)
+		_, _, err = made.Lookup(t.Context(), "ann")
+		require.Error(t, err, "nobody says who asks")
+	}
 
 	for name, first := range map[string]string{
 		"refused":          "0\x0c\x02\x01\x01\x78\x07\x0a\x01\x02\x04\x00\x04\x00",
