@@ -157,6 +157,9 @@ func (d *database) page(number uint64) (page, error) {
 
 func (p page) flags() uint16 { return binary.LittleEndian.Uint16(p[10:]) }
 
+// pages returns how many pages a value has that starts on this one.
+func (p page) pages() uint64 { return uint64(binary.LittleEndian.Uint32(p[12:])) }
+
 // nodes returns the number of nodes, of which the offsets have room on the page.
 func (p page) nodes() int {
 	return max(0, min(int(binary.LittleEndian.Uint16(p[12:])), len(p))-pageHeader) / 2
@@ -263,7 +266,8 @@ func (d *database) big(number uint64, size uint32) (string, error) {
 		return "", err
 	}
 	at := number*uint64(d.pageSize) + pageHeader
-	if p.flags()&pageOverflow == 0 || at+uint64(size) > uint64(len(d.data)) {
+	room := p.pages()*uint64(d.pageSize) - pageHeader
+	if p.flags()&pageOverflow == 0 || p.pages() == 0 || uint64(size) > room || at+uint64(size) > uint64(len(d.data)) {
 		return "", fmt.Errorf("%w: value of %d bytes from page %d", ErrFormat, size, number)
 	}
 	return string(d.data[at : at+uint64(size)]), nil

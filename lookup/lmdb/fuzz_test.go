@@ -2,6 +2,7 @@ package lmdb
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"testing"
@@ -68,4 +69,23 @@ func TestNewest(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, uint64(0xee), m.transaction)
 	assert.Equal(t, first.root, m.root)
+}
+
+// TestBigValue has a value with pages of its own claim more bytes than these have: that
+// is damage, and not what stands behind them.
+func TestBigValue(t *testing.T) {
+	t.Parallel()
+	const size = 32120 // where the size of key7's value stands, which has two pages
+	b, err := os.ReadFile("testdata/many.lmdb")
+	require.NoError(t, err)
+	m, err := newest(bytes.NewReader(b))
+	require.NoError(t, err)
+	require.Equal(t, uint32(6008), binary.LittleEndian.Uint32(b[size:]))
+	for claimed, good := range map[uint32]bool{6008: true, 2*4096 - 16: true, 2*4096 - 15: false, 1 << 31: false} {
+		binary.LittleEndian.PutUint32(b[size:], claimed)
+		value, ok, err := (&database{m, b}).Get("key7\x00")
+		assert.Equal(t, good, ok, claimed)
+		assert.Equal(t, good, err == nil)
+		assert.Equal(t, good, len(value) == int(claimed))
+	}
 }
