@@ -5,12 +5,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mtakit/mtakit"
+	"github.com/mtakit/mtakit/internal/servertest"
 	"github.com/mtakit/mtakit/queue/relay"
 )
 
@@ -103,5 +108,51 @@ func TestPostfix(t *testing.T) {
 				assert.Contains(t, m, "Subject: hello\n\nHi Alice\n")
 			}
 		})
+	}
+}
+
+// queuedAs is what Postfix says of a message that it has taken.
+var queuedAs = regexp.MustCompile(`queued as (\w+)`)
+
+// TestPostfixQueues: what a whole Postfix has in its queue is what we were given, byte
+// for byte below its Received field.
+func TestPostfixQueues(t *testing.T) {
+	t.Parallel()
+	access := filepath.Join(t.TempDir(), "access")
+	require.NoError(t, os.WriteFile(access, []byte("full@example.org 452 full\ngone@example.org 550 gone\n"), 0o644))
+	s := servertest.Postfix(t, "local_header_rewrite_clients =", "message_size_limit = 20000000", "smtputf8_enable = yes", "smtpd_relay_restrictions = permit_mynetworks, reject",
+		"smtpd_recipient_restrictions = check_recipient_access texthash:"+access)
+	a := agent(t, keep)
+	for name, text := range map[string]string{
+		"plain":    "Subject: hello\r\n\r\nHi\r\n",
+		"dots":     "Subject: dots\r\n\r\n.\r\n..\r\n...x\r\n.\r\n",
+		"8 bit":    "Subject: gr\xc3\xbc\xc3\x9fe\r\nX-Latin: \xe4\r\n\r\n\xff\xfe\r\n",
+		"folded":   "Subject: a\r\n\tb\r\n  c\r\nTo: x@y,\r\n z@y\r\n\r\n\r\n\r\nbody \r\n \r\n",
+		"no body":  "Subject: nothing\r\n\r\n",
+		"big":      "Subject: big\r\n\r\n" + strings.Repeat(strings.Repeat("x", 900)+"\r\n.\r\n", 3000),
+		"no final": "Subject: no end of line\r\n\r\nlast",
+	} {
+		d := delivery(fixed(s.Addr), "a@example.org", "gone@example.org", "d\u00f6mi@example.org", "full@example.org")
+		d.Envelope.Options = smtp.MailOptions{EnvelopeID: "id+=", Body: smtp.Body8BitMIME, UTF8: true}
+		d.Recipients[0].Options = smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyDelayed, smtp.DSNNotifyFailure},
+			OriginalRecipientType: smtp.DSNAddressTypeRFC822, OriginalRecipient: "first@example.org"}
+		d.Message = mtakit.NewMessage([]byte(text))
+		results := deliver(t, a, d)
+		require.Equal(t, []string{"relayed 2.0.0 dsn", "bounced 5.7.1", "relayed 2.0.0 dsn", "deferred 4.7.1"}, briefs(results), "%s: %+v", name, results)
+		id := queuedAs.FindStringSubmatch(results[0].Reply.Message)
+		require.NotNil(t, id, results[0].Reply)
+		content := s.Postcat(id[1], "-h", "-b")
+		_, got, _ := strings.Cut(content, " (UTC)\n") // behind Postfix's Received
+		want := strings.ReplaceAll(text, "\r\n", "\n")
+		if !strings.HasSuffix(want, "\n") {
+			want += "\n"
+		}
+		require.Equal(t, want, got, name)
+		envelope := s.Postcat(id[1], "-e")
+		assert.Contains(t, envelope, "sender: "+d.Envelope.Sender+"\n")
+		assert.Contains(t, envelope, "named_attribute: notify_flags=12\nnamed_attribute: dsn_orig_rcpt=rfc822;first@example.org\noriginal_recipient: a@example.org\nrecipient: a@example.org\n", "FAILURE and DELAY")
+		assert.Contains(t, envelope, "recipient: d\u00f6mi@example.org\n")
+		assert.Contains(t, envelope, "named_attribute: envelope_id=id+=\n")
+		assert.NotContains(t, envelope, "gone@")
 	}
 }
