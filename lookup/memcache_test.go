@@ -179,31 +179,40 @@ func TestMemcacheBesidePostmap(t *testing.T) {
 		"set k 0 0 11\r\ntwo words, \r\nset empty 0 0 0\r\n\r\n")
 	keys := []string{"alice@example.org", "Alice@Example.ORG", "alice", "example.org", "@example.org", "bob@example.net", "k", "K", "empty", "a b", "a\tb"}
 	dir := t.TempDir()
-	for i, text := range []string{"", "key_format = x:%u", "key_format = d:%d", "key_format = %1.%2", "domain = example.org", "key_format = 100%%",
-		"max_try = 1\ntimeout = 3\nttl = 60\nflags = 3\nline_size_limit = 512\ndata_size_limit = 5000", "backup = static:from-backup"} {
-		cf := filepath.Join(dir, fmt.Sprintf("%d.cf", i))
-		require.NoError(t, os.WriteFile(cf, []byte("memcache = inet:"+s.Addr+"\n"+text+"\n"), 0o600))
-		o := &lookup.Opener{Dirs: []string{dir}}
-		table, err := o.Open(t.Context(), "memcache:"+cf)
-		require.NoError(t, err, text)
-		theirs, failed := p.AskAll(t, "memcache", cf, keys)
-		for _, key := range keys {
-			v, ok, err := table.Lookup(t.Context(), key)
-			if failed[key] != nil {
-				assert.Error(t, err, "%s: %q: %v", text, key, failed[key])
-				continue
-			}
-			require.NoError(t, err, "%s: %q", text, key)
-			want, wanted := theirs[key]
-			// Postfix does not ask the backup for keys that the protocol cannot carry.
-			if strings.ContainsAny(key, " \t") && strings.HasPrefix(text, "backup") {
-				want, wanted = "from-backup", true
-			}
-			assert.Equal(t, wanted, ok, "%s: %q", text, key)
-			assert.Equal(t, want, v, "%s: %q", text, key)
+	beside := func(name string, texts ...string) {
+		file := func(i int) string { return filepath.Join(dir, fmt.Sprintf("%s%d.cf", name, i)) }
+		found, failed := make([]map[string]string, len(texts)), make([]map[string]error, len(texts))
+		var asked sync.WaitGroup // postmap sleeps before it ends with an error
+		for i, text := range texts {
+			require.NoError(t, os.WriteFile(file(i), []byte("memcache = inet:"+s.Addr+"\n"+text+"\n"), 0o600))
+			asked.Go(func() { found[i], failed[i] = p.AskAll(t, "memcache", file(i), keys) })
 		}
-		require.NoError(t, o.Close())
+		asked.Wait()
+		for i, text := range texts {
+			o := &lookup.Opener{Dirs: []string{dir}}
+			table, err := o.Open(t.Context(), "memcache:"+file(i))
+			require.NoError(t, err, text)
+			for _, key := range keys {
+				v, ok, err := table.Lookup(t.Context(), key)
+				if failed[i][key] != nil {
+					assert.Error(t, err, "%s: %q: %v", text, key, failed[i][key])
+					continue
+				}
+				require.NoError(t, err, "%s: %q", text, key)
+				want, wanted := found[i][key]
+				// Postfix does not ask the backup for keys that the protocol cannot carry.
+				if strings.ContainsAny(key, " \t") && strings.HasPrefix(text, "backup") {
+					want, wanted = "from-backup", true
+				}
+				assert.Equal(t, wanted, ok, "%s: %q", text, key)
+				assert.Equal(t, want, v, "%s: %q", text, key)
+			}
+			require.NoError(t, o.Close())
+		}
 	}
+	beside("plain", "", "key_format = x:%u", "key_format = d:%d", "key_format = %1.%2", "domain = example.org", "key_format = 100%%",
+		"max_try = 1\ntimeout = 3\nttl = 60\nflags = 3\nline_size_limit = 512\ndata_size_limit = 5000")
+	beside("backup", "backup = static:from-backup") // Postfix leaves its values in memcached
 	for _, text := range []string{"max_try = none", "ttl = -1", "key_format = %z", "memcache = inet:nowhere"} {
 		cf := filepath.Join(dir, "bad.cf")
 		require.NoError(t, os.WriteFile(cf, []byte(text+"\n"), 0o600))
