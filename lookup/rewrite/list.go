@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -38,7 +39,7 @@ type Item struct {
 
 // ParseList reads the right-hand side of aliases(5), virtual(5) or canonical(5):
 // addresses, commands, files and includes, parted by commas. Each may stand in
-// double quotes; "(comments)" and the words around "<address>" are dropped.
+// double quotes; "(comments)" and the words before "<address>" are dropped.
 // Words that are parted by white space alone are addresses of their own. The
 // error wraps ErrSyntax.
 func ParseList(value string) ([]Item, error) {
@@ -60,8 +61,6 @@ func ParseList(value string) ([]Item, error) {
 
 // space is what parts words. A no-break space and its like are letters of an address.
 const space = " \t\n\v\f\r"
-
-func isSpace(r rune) bool { return strings.ContainsRune(space, r) }
 
 // nextItem cuts value at the first comma that is not quoted, commented or in
 // angle brackets, and returns what stands before it without comments and the
@@ -86,6 +85,9 @@ func nextItem(value string) (item, rest string) {
 		case quoted:
 		case c == '(':
 			comment = 1
+			if !angle {
+				b.WriteByte(' ')
+			}
 			continue
 		case c == '<' || c == '>':
 			angle = c == '<'
@@ -120,14 +122,39 @@ func parseItem(word string) ([]Item, error) {
 		}
 		return []Item{{Kind: kind, Text: rest}}, nil
 	}
-	if inner, ok := angled(word); ok {
-		word = inner
+	addresses, err := listed(word)
+	if err != nil {
+		return nil, err
 	}
-	if bare := strings.FieldsFunc(word, isSpace); len(bare) > 1 && !strings.Contains(word, `"`) {
-		return manyAddresses(bare)
+	items := make([]Item, 0, len(addresses))
+	for _, address := range addresses {
+		text, err := listAddress(address)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, Item{Kind: ToAddress, Text: text, Own: strings.HasPrefix(address, `\`)})
 	}
-	address, err := listAddress(word)
-	return []Item{{Kind: ToAddress, Text: address, Own: strings.HasPrefix(word, `\`)}}, err
+	return items, nil
+}
+
+// listed returns the addresses between two commas of a list, as Postfix takes them:
+// what stands in angle brackets, and the words behind those.
+func listed(item string) (all []string, err error) {
+	s := scanner{text: item, list: true}
+	s.next()
+	if s.broken {
+		return nil, fmt.Errorf("%w: brackets in %.100q", ErrSyntax, item)
+	}
+	last := 0
+	for _, angle := range s.angles {
+		all = append(all, dropRoute(strings.Trim(s.cut(angle), space)))
+		last = angle.end
+	}
+	s.words = slices.DeleteFunc(s.words, func(word span) bool { return word.start < last })
+	for _, word := range s.joined() {
+		all = append(all, dropRoute(word))
+	}
+	return all, nil
 }
 
 // wholeQuoted returns the inside of `"..."`, when the quotes are around all of it.
@@ -158,28 +185,6 @@ func special(s string) (Kind, string, bool) {
 		return ToInclude, strings.Trim(s[len(include):], space), true
 	}
 	return ToAddress, "", false
-}
-
-// angled returns the address of "Some words <address>".
-func angled(s string) (string, bool) {
-	i := strings.LastIndexByte(s, '<')
-	if i < 0 || !strings.HasSuffix(s, ">") {
-		return "", false
-	}
-	return strings.Trim(s[i+1:len(s)-1], space), true
-}
-
-// manyAddresses takes "alice bob" for two addresses, as Postfix does.
-func manyAddresses(words []string) ([]Item, error) {
-	items := make([]Item, 0, len(words))
-	for _, w := range words {
-		address, err := listAddress(w)
-		if err != nil {
-			return nil, err
-		}
-		items = append(items, Item{Kind: ToAddress, Text: address, Own: strings.HasPrefix(w, `\`)})
-	}
-	return items, nil
 }
 
 // listAddress checks an address of a list. "@domain" is one here.

@@ -41,6 +41,12 @@ func TestParseList(t *testing.T) {
 		{"Alice Example <alice@example.org>", to("alice@example.org")},
 		{`"Example, Alice" <alice@example.org>, bob`, to("alice@example.org", "bob")},
 		{"alice (of (the) house), bob", to("alice", "bob")},
+		{`"odd user"@x bob@y, carol@z "odd, too"@x`, to(`"odd user"@x`, "bob@y", "carol@z", `"odd, too"@x`)},
+		{`<a@x> <b@y>`, to("a@x", "b@y")},
+		{`"Example, Alice" <a@x> bob@y, Carol<"c d"@z>(Carol)erin`, to("a@x", "bob@y", `"c d"@z`, "erin")},
+		{`<@r,@s:a@x>, a @ x . y, a@(c) x, mail:a@x, a\ b@x, a\,b@x`, to("a@x", "a@x.y", "a@x", `"mail:a"@x`, `"a b"@x`, `"a,b"@x`)},
+		{`"a" "b c"`, to("a", `"b c"`)},
+		{"a@x @y", to("a@x", "@y")},
 		{"@example.net", to("@example.net")},
 		{`"|/usr/bin/vacation -a x, y" , alice`, []rewrite.Item{{Kind: rewrite.ToCommand, Text: "/usr/bin/vacation -a x, y"}, to("alice")[0]}},
 		{`|"/usr/bin/filter a"`, []rewrite.Item{{Kind: rewrite.ToCommand, Text: `"/usr/bin/filter a"`}}},
@@ -54,7 +60,7 @@ func TestParseList(t *testing.T) {
 		require.NoError(t, err, tt.in)
 		assert.Equal(t, tt.want, got, tt.in)
 	}
-	for _, in := range []string{"|", ":include:", "<>", "a@b@@", "a@", "@", "x\x00y"} {
+	for _, in := range []string{"|", ":include:", "<>", "a@b@@", "a@", "@", "x\x00y", "<a@x", "<<a@x>>", "a@x; b@y", "g: a@x;"} {
 		_, err := rewrite.ParseList(in)
 		assert.ErrorIs(t, err, rewrite.ErrSyntax, "%q", in)
 	}

@@ -250,6 +250,32 @@ func TestCleanupBesidePostfix(t *testing.T) {
 	}
 }
 
+// TestListsBesidePostfix has virtual(5) lists of all kinds read as cleanup(8) reads them.
+func TestListsBesidePostfix(t *testing.T) {
+	t.Parallel()
+	values := []string{
+		`"odd user"@x.example a@x.example`, `a@x.example "odd, user"@x.example`, `<a@x.example> <b@x.example>`, `A <a@x.example> b@x.example`, `a b <c@x.example>`,
+		`"Doe, J" <a@x.example> b@x.example`, `N <"a b"@x.example>, <c@x.example>`, `<@r,@s:a@x.example>`, `a(c)b@x.example`, `(c) a@x.example`, `<a@(c)x.example>`, `a @ x.example, b@ x.example`,
+		`a\ b@x.example`, `a\,b@x.example`, `\a@x.example`, `"a\"b"@x.example`, `"a@b"@x.example`, `"a" "b"`, `"N" "a b"@x.example`, `a."b c"@x.example`, `mailto:a@x.example`,
+		`a@[192.0.2.1] b@[IPv6:2001:db8::1]`, ` ,, a@x.example,,b@x.example, `, `@dom.example`, "j\xc3\xb6rg@x.example",
+	}
+	var text strings.Builder
+	for i, v := range values {
+		fmt.Fprintf(&text, "v%d@example.org %s\n", i, v)
+	}
+	dir, open := tablesOf(t, map[string]string{"virtual": text.String()})
+	s := servertest.Postfix(t, "recipient_delimiter = +", "virtual_alias_maps = texthash:"+dir+"/virtual")
+	virtual := &rewrite.Virtual{Table: open("virtual"), Keys: rewrite.Keys{Delimiter: "+"}, Origin: func() string { return "mx.example.test" }}
+	c := &rewrite.Cleanup{Expander: &rewrite.Expander{Virtual: virtual}}
+	for i, v := range values {
+		for _, extension := range []string{"", "+x"} {
+			to := fmt.Sprintf("v%d%s@example.org", i, extension)
+			want, got := posted(t, s, "a@example.org", []string{to}, "Subject: x\r\n"), cleaned(t, c, "a@example.org", []string{to}, "Subject: x\r\n")
+			assert.Equal(t, want.Recipients, got.Recipients, v)
+		}
+	}
+}
+
 // TestRemoteHeaderBesidePostfix has the header of other people stay, or completed with
 // a domain that is not ours.
 func TestRemoteHeaderBesidePostfix(t *testing.T) {

@@ -38,7 +38,8 @@ type span struct{ start, end int }
 // scanner cuts a list of addresses into its items.
 type scanner struct {
 	text string
-	at   int // where the next item begins
+	at   int  // where the next item begins
+	list bool // of a table: it has no groups, and ":", "," and ";" are letters
 
 	words  []span // of the item, outside of brackets and comments
 	angles []span // what stands in angle brackets
@@ -52,21 +53,21 @@ func (s *scanner) next() bool {
 		return false
 	}
 	for s.at < len(s.text) {
-		switch c := s.text[s.at]; c {
-		case ' ', '\t', '\r', '\n':
+		switch c := s.text[s.at]; {
+		case strings.IndexByte(space, c) >= 0:
 			s.at++
-		case '(':
+		case c == '(':
 			s.at = skipComment(s.text, s.at)
-		case '<':
+		case c == '<':
 			s.bracket()
-		case ':': // what stood before is the name of a group
+		case c == ':' && !s.list: // what stood before is the name of a group
 			s.words = s.words[:0]
 			s.at++
-		case ',', ';':
+		case (c == ',' || c == ';') && !s.list:
 			s.at++
 			return true
 		default:
-			end := skipWord(s.text, s.at)
+			end := s.wordEnd()
 			s.words = append(s.words, span{s.at, end})
 			s.at = end
 		}
@@ -124,7 +125,8 @@ func (s *scanner) joined() (list []string) {
 	open := false
 	for i, p := range s.words {
 		word := s.cut(p)
-		if i > 0 && !open && word[0] != '@' && word[0] != '.' {
+		second := word[0] == '@' && strings.Contains(together.String(), "@")
+		if i > 0 && (second || !open && word[0] != '@' && word[0] != '.') {
 			list = append(list, together.String())
 			together.Reset()
 		}
@@ -168,23 +170,30 @@ func skipQuoted(raw string, i int) int {
 	return len(raw)
 }
 
-// skipWord returns the end of the word that begins at i. Quoted strings and
-// address literals are part of words.
-func skipWord(raw string, i int) int {
+// wordEnd returns the end of the word that begins here. Quoted strings and address
+// literals are part of words.
+func (s *scanner) wordEnd() int {
+	ends := space + "(<,;"
+	if s.list {
+		ends = space + "(<"
+	}
 	literal := false
-	for i < len(raw) {
-		switch c := raw[i]; {
+	i := s.at
+	for i < len(s.text) {
+		switch c := s.text[i]; {
 		case c == '"':
-			i = skipQuoted(raw, i)
+			i = skipQuoted(s.text, i)
 			continue
+		case c == '\\':
+			i++
 		case c == '[':
 			literal = true
 		case c == ']':
 			literal = false
-		case strings.IndexByte(" \t\r\n(<,;", c) >= 0, c == ':' && !literal:
+		case strings.IndexByte(ends, c) >= 0, c == ':' && !literal && !s.list:
 			return i
 		}
 		i++
 	}
-	return i
+	return min(i, len(s.text))
 }
