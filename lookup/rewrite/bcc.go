@@ -42,13 +42,18 @@ func (b *BCC) Add(ctx context.Context, sender string, recipients []mtakit.Recipi
 	if err != nil {
 		return nil, fmt.Errorf("bcc: %w", err)
 	}
+	seen := make(map[string]bool, len(recipients)+len(copies))
+	for i := range recipients {
+		seen[fold(recipients[i].Address)] = true
+	}
+	all := slices.Clone(recipients)
 	for _, address := range copies {
-		if !slices.ContainsFunc(recipients, func(r mtakit.Recipient) bool { return same(r.Address, address) }) {
-			recipients = append(slices.Clip(recipients), mtakit.Recipient{Address: address,
-				Options: smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyNever}}})
+		if key := fold(address); !seen[key] {
+			seen[key] = true
+			all = append(all, mtakit.Recipient{Address: address, Options: smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyNever}}})
 		}
 	}
-	return recipients, nil
+	return all, nil
 }
 
 // add looks one address up.
