@@ -16,15 +16,15 @@ import (
 
 // Cleanup rewrites the envelope of a message, and the addresses in its header,
 // before it goes to the queue, in the order of Postfix's cleanup(8): trivial
-// rewriting, canonical mapping and masquerading of sender and recipients first, then the copies of BCC,
-// then the expansion of recipients. It is a content filter. The zero value takes a
+// rewriting, canonical mapping and masquerading of sender and recipients first, then the
+// copies of BCC, whose addresses are rewritten likewise, then the expansion of recipients. It is a content filter. The zero value takes a
 // few fields out of the header, see Drop, and otherwise changes nothing: every other
 // byte of the message stays.
 //
 // A recipient that was replaced keeps what the client said in Original and, for
 // DSNs, in ORCPT; its NOTIFY goes to all that replace it (RFC 3461, section
 // 5.2.7.1). An address that comes up twice is kept once, unless the client wants
-// different reports for the two.
+// different reports for the two; who gets the message anyway gets no copy of BCC.
 type Cleanup struct {
 	Trivial    *Trivial    // completes addresses before all else; nil means that they are left as they are
 	Canonical  *Canonical  // nil means none
@@ -114,26 +114,41 @@ func (c *Cleanup) envelope(ctx context.Context, env *mtakit.Envelope) (string, [
 			return "", nil, err
 		}
 	}
+	copies := recipients[len(env.Recipients):]
+	for i := range copies {
+		if copies[i].Address, err = m.Map(ctx, EnvelopeRecipient, copies[i].Address); err != nil {
+			return "", nil, err
+		}
+	}
+	recipients, err = c.expanded(ctx, recipients, len(env.Recipients))
+	return sender, recipients, err
+}
+
+// expanded returns what the recipients are expanded to. Those behind the first own are
+// copies, which whoever gets the message anyway does not get.
+func (c *Cleanup) expanded(ctx context.Context, recipients []mtakit.Recipient, own int) ([]mtakit.Recipient, error) {
 	list := make([]mtakit.Recipient, 0, len(recipients))
 	seen := make(map[string]bool, len(recipients))
+	reached := make(map[string]bool, len(recipients))
 	for i := range recipients {
 		r := &recipients[i]
 		addresses, err := c.recipient(ctx, r.Address)
 		if err != nil {
-			return "", nil, err
+			return nil, err
 		}
 		for _, address := range addresses {
 			next := replaced(r, address)
-			if key := reportKey(&next); !seen[key] {
-				seen[key] = true
+			key, mailbox := reportKey(&next), fold(address)
+			if !seen[key] && (i < own || !reached[mailbox]) {
 				list = append(list, next)
 			}
+			seen[key], reached[mailbox] = true, true
 		}
 		if most := orDefault(c.MaxRecipients, 50_000); len(list) > most {
-			return "", nil, fmt.Errorf("%w: more than %d recipients", ErrExpansion, most)
+			return nil, fmt.Errorf("%w: more than %d recipients", ErrExpansion, most)
 		}
 	}
-	return sender, list, nil
+	return list, nil
 }
 
 // mapper is trivial rewriting, canonical mapping and then masquerading.

@@ -155,6 +155,28 @@ func TestCleanupInOrder(t *testing.T) {
 	assert.Equal(t, "Old <new@example.org>", to)
 }
 
+// TestCopiesAreRecipients has the addresses of copies rewritten as those of recipients,
+// and nobody get two.
+func TestCopiesAreRecipients(t *testing.T) {
+	t.Parallel()
+	c := &rewrite.Cleanup{
+		Trivial:    &rewrite.Trivial{Domain: func() string { return "example.org" }},
+		Canonical:  &rewrite.Canonical{Both: lookup.Inline{"archive@log.example.org": "kept@example.org"}},
+		Masquerade: &rewrite.Masquerade{Domains: []string{"example.net"}, Classes: rewrite.EnvelopeRecipient},
+		BCC:        &rewrite.BCC{Always: "archive@log", Recipient: lookup.Inline{"team@example.org": "alice@example.org, host@a.example.net, dave@example.org"}},
+		Expander:   &rewrite.Expander{Virtual: &rewrite.Virtual{Table: lookup.Inline{"team@example.org": "alice@example.org, bob@example.org", "kept@example.org": "final@example.com, bob@example.org"}}},
+	}
+	loud := smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyFailure}}
+	env := &mtakit.Envelope{Sender: "x@example.com", Recipients: []mtakit.Recipient{{Address: "team@example.org"}, {Address: "dave@example.org", Options: loud}, {Address: "dave@example.org"}}}
+	_, err := c.Filter(t.Context(), env, mtakit.NewMessage([]byte("Subject: x\r\n\r\n")))
+	require.NoError(t, err)
+	var all []string
+	for _, r := range env.Recipients {
+		all = append(all, fmt.Sprint(r.Address, r.Options.Notify))
+	}
+	assert.Equal(t, []string{"alice@example.org[]", "bob@example.org[]", "dave@example.org[FAILURE]", "dave@example.org[]", "final@example.com[NEVER]", "host@example.net[NEVER]"}, all)
+}
+
 // noted is an agent that notes what it is given.
 type noted struct{ got *mtakit.Delivery }
 

@@ -199,7 +199,7 @@ func TestCleanupBesidePostfix(t *testing.T) {
 		"sender_canonical":    "alice@example.org Alice.Example@example.org\nroot@mx.example.test admin@example.org\n",
 		"recipient_canonical": "alice.example@example.org alice@example.org\nshop@example.org sales@example.org\n",
 		"virtual":             "team@example.org alice@example.org, bob@example.net\nnest@example.org team@example.org, carol@example.net\n@domain.example @other.example\nstay@domain.example stay@domain.example\nself@example.org self@example.org copy@example.org\nbare@example.org local1 local2\nchain@example.org nest@example.org\n",
-		"sender_bcc":          "alice.example@example.org archive@example.com\n",
+		"sender_bcc":          "alice.example@example.org old@example.org\n",
 		"recipient_bcc":       "sales@example.org sales-log@example.com\n@new.example all@log.example\n",
 	})
 	s := servertest.Postfix(t, "append_dot_mydomain = yes", "recipient_delimiter = +", "masquerade_domains = example.net", "masquerade_exceptions = root",
