@@ -6,8 +6,10 @@ import "context"
 // are added up: EnvelopeSender | HeaderSender.
 type Class uint8
 
-// The places of addresses. Header senders are those of From, Sender, Reply-To and
-// their Resent- forms, header recipients those of To, Cc and Bcc.
+// The places of addresses. Header senders are those of From, Sender, Reply-To,
+// Resent-From, Resent-Sender, Errors-To, Return-Receipt-To, Disposition-Notification-To
+// and Mail-Followup-To, header recipients those of To, Cc, Bcc, their Resent- forms,
+// Resent-Reply-To and Apparently-To.
 const (
 	EnvelopeSender Class = 1 << iota
 	EnvelopeRecipient

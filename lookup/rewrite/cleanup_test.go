@@ -177,6 +177,22 @@ func TestCleanupHeaderOfWhom(t *testing.T) {
 	assert.Equal(t, "a@b", mail(c, remote))
 }
 
+// TestWhiteSpaceInBrackets has an address found when its brackets were folded.
+func TestWhiteSpaceInBrackets(t *testing.T) {
+	t.Parallel()
+	c := &rewrite.Canonical{Both: table{"a@b": "c@d"}}
+	for raw, want := range map[string]string{
+		"To: A\r\n <\r\n a@b>\r\n":                      "To: A\r\n <\r\n c@d>\r\n",
+		"To: < a@b\t>, <a@b\r\n >, < >\r\n":             "To: < c@d\t>, <c@d\r\n >, < >\r\n",
+		"Disposition-Notification-To: Me <a@b>\r\n\r\n": "Disposition-Notification-To: Me <c@d>\r\n\r\n",
+	} {
+		h, err := c.RewriteHeader(t.Context(), mtakit.NewMessage([]byte(raw)).Header)
+		require.NoError(t, err)
+		require.NotNil(t, h, raw)
+		assert.Equal(t, want, string(h.Bytes()))
+	}
+}
+
 func TestCleanupHugeHeader(t *testing.T) {
 	t.Parallel()
 	asked := 0

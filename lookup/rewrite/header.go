@@ -13,10 +13,12 @@ import (
 // as Postfix's header_address_token_limit bounds it.
 const maxHeaderAddresses = 10240
 
-// senderFields and recipientFields are the fields that hold addresses.
+// senderFields and recipientFields are the fields that hold addresses, as Postfix's
+// header_opts has them.
 var (
-	senderFields    = []string{"From", "Sender", "Reply-To", "Resent-From", "Resent-Sender", "Resent-Reply-To"}
-	recipientFields = []string{"To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc"}
+	senderFields = []string{"From", "Sender", "Reply-To", "Resent-From", "Resent-Sender", "Errors-To", "Return-Receipt-To",
+		"Disposition-Notification-To", "Mail-Followup-To"}
+	recipientFields = []string{"To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc", "Resent-Reply-To", "Apparently-To"}
 )
 
 // RewriteHeader returns a copy of a header with the addresses that m replaces, and
@@ -102,6 +104,11 @@ func rewriteField(ctx context.Context, raw string, rewrite func(context.Context,
 // its only word. One with white space or a comment inside is none for us, and stays.
 func (s *scanner) found() []span {
 	places := s.angles
+	for i, p := range places {
+		inner := strings.TrimLeft(s.cut(p), space)
+		places[i].start = p.end - len(inner)
+		places[i].end = places[i].start + len(strings.TrimRight(inner, space))
+	}
 	if len(places) == 0 && len(s.words) == 1 && !s.broken {
 		places = s.words
 	}

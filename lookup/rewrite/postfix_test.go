@@ -242,6 +242,8 @@ func TestCleanupBesidePostfix(t *testing.T) {
 		"null sender, none": {"", []string{"bob@example.com"}, "Subject: x\r\n"},
 		"names":             {"x@example.com", []string{"bob@example.com"}, whole + "From: \"old@example.org\" (old@example.org) <old@example.org>\r\nTo: group: old@example.org, Some One <u@old.example>;\r\nCc: =?utf-8?q?J=C3=B6rg?= <old@example.org>,\r\n\told@example.org\r\nReply-To: quoted@example.org\r\nSender: plain\r\nSubject: old@example.org\r\n"},
 		"routes":            {"x@example.com", []string{"bob@example.com"}, whole + "From: <@a,@b:old@example.org>\r\nTo: <@a:plain>, <>\r\n"},
+		"receipts":          {"x@example.com", []string{"bob@example.com"}, whole + "From: x@example.com\r\nErrors-To: old@example.org\r\nReturn-Receipt-To: alice@example.org\r\nDisposition-Notification-To: A <alice@example.org>\r\nMail-Followup-To: alice@example.org\r\nMail-Reply-To: alice@example.org\r\n"},
+		"resent replies":    {"x@example.com", []string{"bob@example.com"}, whole + "From: x@example.com\r\nResent-Reply-To: shop@example.org, alice@example.org\r\nApparently-To: shop@example.org\r\n"},
 		"bb":                {"x@example.com", []string{"bare@example.org"}, whole},
 	} {
 		want := posted(t, s, mail.sender, mail.recipients, mail.header)
