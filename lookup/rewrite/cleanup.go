@@ -55,8 +55,8 @@ type Cleanup struct {
 	// those that any lacks. nil adds none.
 	Missing *Missing
 	// Undisclosed is the value of a To field for messages without any recipient in
-	// their header (undisclosed_recipients_header), "undisclosed-recipients:;". ""
-	// adds none.
+	// their header (undisclosed_recipients_header), "undisclosed-recipients:;", where
+	// Missing would add fields. "" adds none.
 	Undisclosed string
 	// Hops is the number of Received fields, ours included, at which a message is in a
 	// loop (hopcount_limit). 0 means 50.
@@ -233,7 +233,10 @@ func (c *Cleanup) header(ctx context.Context, env *mtakit.Envelope, sender strin
 		}
 		h = cmp.Or(rewritten, h)
 	}
-	if c.Missing != nil && (ours || c.RemoteDomain != "") {
+	if !ours && c.RemoteDomain == "" {
+		return h, nil
+	}
+	if c.Missing != nil {
 		next := &mtakit.Message{Header: h.Clone(), Body: m.Body}
 		from := *env
 		from.Sender = sender
@@ -327,15 +330,18 @@ func cutField(raw string, size int) string {
 	return b.String()
 }
 
+// visibleFields are those that say to whom a message goes.
+var visibleFields = []string{"To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc"}
+
 // disclosed adds a To field where that is wanted.
 func (c *Cleanup) disclosed(h *mtakit.Header) (*mtakit.Header, error) {
-	for _, f := range h.All() {
-		if c.Undisclosed == "" || fieldClass(f) == HeaderRecipient {
-			return h, nil
-		}
-	}
 	if c.Undisclosed == "" {
 		return h, nil
+	}
+	for _, f := range h.All() {
+		if slices.ContainsFunc(visibleFields, f.Is) {
+			return h, nil
+		}
 	}
 	to, err := mtakit.NewField("To", c.Undisclosed)
 	if err != nil {

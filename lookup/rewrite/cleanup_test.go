@@ -262,8 +262,9 @@ func TestCleanupFields(t *testing.T) {
 	assert.Equal(t, "Received: one\r\n\r\n", after(&rewrite.Cleanup{Drop: []string{"subject"}}, ours, "Received: one\r\nSubject: x\r\n\r\n"))
 
 	to := &rewrite.Cleanup{Undisclosed: "undisclosed-recipients:;"}
-	assert.Equal(t, strings.TrimSuffix(kept, "\r\n")+"To: undisclosed-recipients:;\r\n\r\n", after(to, theirs, raw))
-	assert.Equal(t, "CC: x\r\n\r\n", after(to, theirs, "CC: x\r\n\r\n"))
+	assert.Equal(t, strings.TrimSuffix(kept, "\r\n")+"To: undisclosed-recipients:;\r\n\r\n", after(to, ours, raw))
+	assert.Equal(t, "CC: x\r\n\r\n", after(to, ours, "CC: x\r\n\r\n"))
+	assert.Equal(t, kept, after(to, theirs, raw), "To may be signed, by its absence too")
 
 	missing := &rewrite.Cleanup{Missing: &rewrite.Missing{Hostname: "mx.example.org"}}
 	got := after(missing, ours, "From: x@y\r\n\r\n")

@@ -286,11 +286,11 @@ func TestRemoteHeaderBesidePostfix(t *testing.T) {
 		t.Run(domain, func(t *testing.T) {
 			t.Parallel()
 			dir, open := tablesOf(t, map[string]string{"canonical": "old@example.org new@example.org\nplain@domain.invalid found@example.org\nplain wrong@example.org\n"})
-			s := servertest.Postfix(t, "append_dot_mydomain = yes", "local_header_rewrite_clients =", "remote_header_rewrite_domain = "+domain, "canonical_maps = texthash:"+dir+"/canonical")
+			s := servertest.Postfix(t, "append_dot_mydomain = yes", "local_header_rewrite_clients =", "remote_header_rewrite_domain = "+domain, "undisclosed_recipients_header = To: undisclosed-recipients:;", "canonical_maps = texthash:"+dir+"/canonical")
 			c := &rewrite.Cleanup{
 				Trivial: trivial(), RemoteDomain: domain, Header: func(*mtakit.Envelope) bool { return false },
 				Canonical: &rewrite.Canonical{Both: open("canonical"), Keys: rewrite.Keys{Local: lookup.Inline{"mx.example.test": ""}}},
-				Missing:   &rewrite.Missing{Hostname: "mx.example.test"},
+				Missing:   &rewrite.Missing{Hostname: "mx.example.test"}, Undisclosed: "undisclosed-recipients:;",
 			}
 			for _, header := range []string{
 				"Subject: nothing is added\r\n",
