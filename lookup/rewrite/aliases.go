@@ -26,7 +26,7 @@ type Aliases struct {
 	// are no extensions.
 	Delimiter string
 	// Includes opens the files that :include: names: lists of addresses, on as many
-	// lines as you like, with comments, and of further files. nil means that includes are
+	// lines as you like, with comments, and of further files. Each is read once. nil means that includes are
 	// not enabled.
 	Includes Includes
 	// Agent says that an agent asks Destinations at the delivery, such as that of
@@ -134,12 +134,13 @@ func (a *Aliases) Forward(address, text string) ([]string, error) {
 	_, domain := Split(address)
 	var list []string
 	var bad error
+	files := a.inclusion()
 	err := logicalLines(strings.NewReader(text), func(line int, text string, err error) {
 		if bad != nil {
 			return
 		}
 		if bad = err; bad == nil {
-			list, bad = a.deliverable(list, text, domain)
+			list, bad = files.deliverable(list, text, domain)
 		}
 		if bad != nil {
 			bad = fmt.Errorf("line %d of what %q is replaced by: %w", line, address, bad)
@@ -149,7 +150,7 @@ func (a *Aliases) Forward(address, text string) ([]string, error) {
 }
 
 // deliverable appends the items of one line.
-func (a *Aliases) deliverable(list []string, line, domain string) ([]string, error) {
+func (x *inclusion) deliverable(list []string, line, domain string) ([]string, error) {
 	items, err := ParseList(line)
 	if err != nil {
 		return nil, err
@@ -163,11 +164,11 @@ func (a *Aliases) deliverable(list []string, line, domain string) ([]string, err
 			list = append(list, item.Text)
 			continue
 		}
-		addresses, err := a.include(nil, []Item{item}, 0)
-		if err != nil {
+		x.all = x.all[:0]
+		if err := x.add([]Item{item}, 0); err != nil {
 			return nil, err
 		}
-		for _, to := range addresses {
+		for _, to := range x.all {
 			address := deliverableAddress(to.Text, domain)
 			if to.Own {
 				address = `\` + address

@@ -84,6 +84,17 @@ const (
 	maxIncludeDepth = 10
 )
 
+// inclusion reads one value of a table with the files that it includes. Each is read
+// once, as in local(8): a list that includes itself is no loop, and files that include
+// each other many times cost no more than their number.
+type inclusion struct {
+	aliases *Aliases
+	files   map[string]bool // that were read
+	all     []Item          // the addresses
+}
+
+func (a *Aliases) inclusion() *inclusion { return &inclusion{aliases: a, files: map[string]bool{}} }
+
 // destinations reads a value of a table, with the files that it includes. All that is
 // left are addresses.
 func (a *Aliases) destinations(value string) ([]Item, error) {
@@ -91,35 +102,44 @@ func (a *Aliases) destinations(value string) ([]Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.include(nil, items, 0)
+	x := a.inclusion()
+	err = x.add(items, 0)
+	return x.all, err
 }
 
-// include appends items, and for an :include: what is in the file.
-func (a *Aliases) include(all, items []Item, depth int) ([]Item, error) {
+// add appends items, and for an :include: what is in the file.
+func (x *inclusion) add(items []Item, depth int) error {
 	for _, item := range items {
 		switch {
-		case len(all) >= stepsPerResult*orDefault(a.Limit, defaultLimit):
-			return nil, fmt.Errorf("%w: more than %d addresses for one", ErrExpansion, len(all))
+		case len(x.all) >= stepsPerResult*orDefault(x.aliases.Limit, defaultLimit):
+			return fmt.Errorf("%w: more than %d addresses for one", ErrExpansion, len(x.all))
 		case item.Kind == ToAddress:
-			all = append(all, item)
+			x.all = append(x.all, item)
 			continue
-		case a.disabled(item):
-			return nil, fmt.Errorf("%s %w: %.100q", item.Kind, ErrDisabled, item.Text)
-		case depth == maxIncludeDepth:
-			return nil, fmt.Errorf("%w: %s is included more than %d files deep", ErrExpansion, item.Text, depth)
+		case x.aliases.disabled(item):
+			return fmt.Errorf("%s %w: %.100q", item.Kind, ErrDisabled, item.Text)
 		}
-		var err error
-		if all, err = a.includeFile(all, item.Text, depth+1); err != nil {
-			return nil, fmt.Errorf(":include:%s: %w", item.Text, err)
+		if err := x.include(item.Text, depth+1); err != nil {
+			return fmt.Errorf(":include:%s: %w", item.Text, err)
 		}
 	}
-	return all, nil
+	return nil
 }
 
-func (a *Aliases) includeFile(all []Item, name string, depth int) ([]Item, error) {
-	f, err := a.Includes.Open(name)
+// include appends what is in a file that was not read yet.
+func (x *inclusion) include(name string, depth int) error {
+	switch {
+	case x.files[name]:
+		return nil
+	case depth > maxIncludeDepth:
+		return fmt.Errorf("%w: included more than %d files deep", ErrExpansion, maxIncludeDepth)
+	case len(x.files) == orDefault(x.aliases.Limit, defaultLimit):
+		return fmt.Errorf("%w: more than %d files", ErrExpansion, len(x.files))
+	}
+	x.files[name] = true
+	f, err := x.aliases.Includes.Open(name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
 	limited := &io.LimitedReader{R: f, N: maxInclude}
@@ -133,7 +153,7 @@ func (a *Aliases) includeFile(all []Item, name string, depth int) ([]Item, error
 			items, err = ParseList(text)
 		}
 		if err == nil {
-			all, err = a.include(all, items, depth)
+			err = x.add(items, depth)
 		}
 		if err != nil {
 			bad = fmt.Errorf("line %d: %w", line, err)
@@ -141,13 +161,11 @@ func (a *Aliases) includeFile(all []Item, name string, depth int) ([]Item, error
 	})
 	switch {
 	case bad != nil:
-		return nil, bad
-	case err != nil:
-		return nil, err
-	case limited.N <= 0:
-		return nil, fmt.Errorf("%w: longer than %d bytes", ErrExpansion, maxInclude)
+		return bad
+	case err == nil && limited.N <= 0:
+		return fmt.Errorf("%w: longer than %d bytes", ErrExpansion, maxInclude)
 	}
-	return all, nil
+	return err
 }
 
 // disabled reports whether an item is none that mail may go to.
@@ -159,7 +177,7 @@ func (a *Aliases) disabled(item Item) bool {
 func (a *Aliases) enabled(items []Item) error {
 	for _, item := range items {
 		if item.Kind == ToInclude && a.Includes != nil {
-			if _, err := a.include(nil, []Item{item}, 0); err != nil {
+			if err := a.inclusion().add([]Item{item}, 0); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,7 @@ package rewrite_test
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,17 @@ import (
 
 	"github.com/mtakit/mtakit/lookup/rewrite"
 )
+
+// counted counts the files that are opened.
+type counted struct {
+	rewrite.Includes
+	opened *int
+}
+
+func (c counted) Open(name string) (io.ReadCloser, error) {
+	*c.opened++
+	return c.Includes.Open(name)
+}
 
 func TestInclude(t *testing.T) {
 	t.Parallel()
@@ -26,7 +38,17 @@ func TestInclude(t *testing.T) {
 	}
 	list := write("list", "# our list\nalice, bob@example.net\n  , carol\n\n\"odd user\"\nAlice\n:include:"+dir+"/more\n")
 	write("more", "dave (who is new)\nErin <erin@example.net>\n")
-	self := write("self", "alice\n:include:"+dir+"/self\n")
+	self := write("self", "alice\n:include:"+dir+"/self\nbob\n:include:"+list+"\n")
+	var wide strings.Builder
+	for i := range 12 {
+		write(fmt.Sprintf("deep%d", i), fmt.Sprintf(":include:%s/deep%d\n", dir, i+1))
+	}
+	for i := range 30 { // of which each includes all
+		fmt.Fprintf(&wide, ":include:%s/wide%d\n", dir, i)
+	}
+	for i := range 30 {
+		write(fmt.Sprintf("wide%d", i), wide.String()+"alice\n")
+	}
 	command := write("command", "alice\n\"|/bin/sh\"\n")
 	huge := write("huge", strings.Repeat("x@example.net\n", 400_000))
 	many := write("many", "")
@@ -49,15 +71,30 @@ func TestInclude(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"alice@example.org", "bob@example.net", "carol@example.org", `"odd user"@example.org`, "dave@example.org", "erin@example.net", "zoe@example.org"}, got)
 
+	opened := 0
+	a := aliases(":include:" + self + ", :include:" + list)
+	a.Includes = counted{a.Includes, &opened}
+	got, _, err = a.Destinations(t.Context(), "list@example.org")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"alice@example.org", "bob@example.org", "alice@example.org", "bob@example.net", "carol@example.org", `"odd user"@example.org`, "Alice@example.org", "dave@example.org", "erin@example.net"}, got)
+	assert.Equal(t, 3, opened)
+	a.Table, opened = table{"list": ":include:" + dir + "/wide0"}, 0
+	_, err = a.Expand(t.Context(), "list@example.org")
+	require.ErrorIs(t, err, rewrite.ErrExpansion, "11 files deep")
+	assert.LessOrEqual(t, opened, 30)
+	a.Limit = 5
+	_, err = a.Expand(t.Context(), "list@example.org")
+	require.ErrorContains(t, err, "more than 5 files")
+
 	for name, want := range map[string]error{
-		self: rewrite.ErrExpansion, command: rewrite.ErrDisabled, huge: rewrite.ErrExpansion, many: rewrite.ErrExpansion, open: rewrite.ErrInclude,
+		dir + "/deep0": rewrite.ErrExpansion, command: rewrite.ErrDisabled, huge: rewrite.ErrExpansion, many: rewrite.ErrExpansion, open: rewrite.ErrInclude,
 		filepath.Join(dir, "missing"): os.ErrNotExist, secret: rewrite.ErrInclude, filepath.Join(dir, "link"): rewrite.ErrInclude, fifo: rewrite.ErrInclude, dir: rewrite.ErrInclude,
 		dir + "/../" + filepath.Base(outside) + "/secret": rewrite.ErrInclude, "/dev/zero": rewrite.ErrInclude,
 	} {
 		_, err := aliases(":include:"+name).Expand(t.Context(), "list@example.org")
 		require.ErrorIs(t, err, want, name)
 	}
-	a := aliases(":include:" + list)
+	a = aliases(":include:" + list)
 	a.Includes = nil
 	_, err = a.Expand(t.Context(), "list@example.org")
 	require.ErrorIs(t, err, rewrite.ErrDisabled)
