@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -30,8 +31,8 @@ type Aliases struct {
 	// not enabled.
 	Includes Includes
 	// Agent says that an agent asks Destinations at the delivery, such as that of
-	// queue/local: an alias with a |command or a /file is left to it, and Expand returns
-	// the address itself. false means ErrDisabled.
+	// queue/local: an alias with a |command, a /file or a \user is left to it, and Expand
+	// returns the address itself. false means ErrDisabled for commands and files.
 	Agent bool
 	// Owners says that an alias which has an owner is left to the agent likewise: with
 	// owner-list beside list, what comes back of its mail is the owner's. false means that
@@ -51,7 +52,7 @@ func (a *Aliases) Expand(ctx context.Context, address string) ([]string, error) 
 }
 
 // next is one step: what the table says, with the results completed.
-func (a *Aliases) next(ctx context.Context, address string) ([]string, bool, error) {
+func (a *Aliases) next(ctx context.Context, address string) ([]Item, bool, error) {
 	value, ok, err := a.find(ctx, address)
 	if !ok || err != nil {
 		return nil, false, wrap("aliases", err)
@@ -60,22 +61,24 @@ func (a *Aliases) next(ctx context.Context, address string) ([]string, bool, err
 		return nil, false, wrap("aliases", err)
 	}
 	items, err := a.destinations(value)
-	if a.left(err) {
+	if a.left(items, err) {
 		return nil, false, nil
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("aliases: value of %q: %w", address, err)
 	}
 	_, domain := Split(address)
-	list := make([]string, len(items))
 	for i, item := range items {
-		list[i] = result(item.Text, address, "", func() string { return domain })
+		items[i].Text = result(item.Text, address, "", func() string { return domain })
 	}
-	return list, true, nil
+	return items, true, nil
 }
 
-// left reports whether an alias that is not enabled here is the agent's.
-func (a *Aliases) left(err error) bool { return a.Agent && errors.Is(err, ErrDisabled) }
+// left reports whether an alias that is not enabled here, or names a user's own
+// mailbox, is the agent's.
+func (a *Aliases) left(items []Item, err error) bool {
+	return a.Agent && (errors.Is(err, ErrDisabled) || err == nil && slices.ContainsFunc(items, func(item Item) bool { return item.Own }))
+}
 
 // owned reports whether an alias is left to the agent because it has an owner.
 func (a *Aliases) owned(ctx context.Context, address string) (bool, error) {

@@ -86,3 +86,26 @@ func TestDestinations(t *testing.T) {
 	assert.ErrorIs(t, err, rewrite.ErrSyntax)
 	assert.ErrorContains(t, err, "line 2")
 }
+
+// TestOwnMailbox has an address behind a backslash go to that user's mailbox, and no
+// further, while the same without one is followed.
+func TestOwnMailbox(t *testing.T) {
+	t.Parallel()
+	a := &rewrite.Aliases{
+		Table:   table{"a": `\b`, "b": "c", "both": `\b, b, a`, "again": `b, \b`, "self": `\self, b`, "far": `\b@there`, "ext": "\\b+x"},
+		Domains: table{"here": ""}, Delimiter: "+",
+	}
+	x := &rewrite.Expander{Virtual: &rewrite.Virtual{Table: table{"v@here": `\b`, "@old": "@here"}, Origin: func() string { return "here" }}, Aliases: a}
+	for address, want := range map[string][]string{
+		"a@here": {"b@here"}, "b@here": {"c@here"}, "both@here": {"b@here", "c@here"}, "again@here": {"c@here", "b@here"}, "self@here": {"self@here", "c@here"},
+		"far@here": {"b@there"}, "ext@here": {"b+x@here"}, "v@here": {"c@here"}, `\b@old`: {"c@here"},
+	} {
+		got, err := x.Expand(t.Context(), address)
+		require.NoError(t, err, address)
+		assert.Equal(t, want, got, address)
+	}
+	a.Agent = true
+	got, err := x.Expand(t.Context(), "both@here")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"both@here"}, got, "only the agent can do it")
+}

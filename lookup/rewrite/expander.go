@@ -31,7 +31,8 @@ const stepsPerResult = 10
 //
 // An address that comes up again is not followed again. One that is among its
 // own results stays as a recipient, which is how "user: user, other" keeps a
-// copy. When a circle leaves no recipient at all, that is ErrExpansion.
+// copy; so does one behind a backslash in Aliases. When a circle leaves no recipient
+// at all, that is ErrExpansion.
 type Expander struct {
 	Virtual *Virtual // nil means none
 	// Mailboxes has the addresses that Aliases must not replace. Only a user's
@@ -47,7 +48,7 @@ type Expander struct {
 // the order of the tables; the recipient itself when nothing replaces it. The
 // error wraps ErrExpansion, ErrSyntax, ErrDisabled, or what a table said.
 func (x *Expander) Expand(ctx context.Context, address string) ([]string, error) {
-	w := &walk{x: x, seen: map[string]bool{}, limit: orDefault(x.Limit, defaultLimit), depth: orDefault(x.Depth, defaultDepth)}
+	w := &walk{x: x, seen: map[string]bool{}, found: map[string]bool{}, limit: orDefault(x.Limit, defaultLimit), depth: orDefault(x.Depth, defaultDepth)}
 	if err := w.follow(ctx, address, 0); err != nil {
 		return nil, fmt.Errorf("expand %.200q: %w", address, err)
 	}
@@ -65,7 +66,7 @@ func orDefault(n, zero int) int {
 }
 
 // next is one replacement. ok is false when the address stays.
-func (x *Expander) next(ctx context.Context, address string) (list []string, ok bool, err error) {
+func (x *Expander) next(ctx context.Context, address string) (list []Item, ok bool, err error) {
 	if x.Virtual != nil {
 		list, ok, err = x.Virtual.next(ctx, address)
 	}
@@ -79,17 +80,17 @@ func (x *Expander) next(ctx context.Context, address string) (list []string, ok 
 		return more, aliased, err
 	}
 	if aliased {
-		list = slices.DeleteFunc(list, func(s string) bool { return same(s, address) })
+		list = slices.DeleteFunc(list, func(item Item) bool { return same(item.Text, address) })
 	}
 	return append(list, more...), true, nil
 }
 
-func contains(list []string, address string) bool {
-	return slices.ContainsFunc(list, func(s string) bool { return same(s, address) })
+func contains(list []Item, address string) bool {
+	return slices.ContainsFunc(list, func(item Item) bool { return same(item.Text, address) })
 }
 
 // alias is what Aliases says of an address without a mailbox.
-func (x *Expander) alias(ctx context.Context, address string) ([]string, bool, error) {
+func (x *Expander) alias(ctx context.Context, address string) ([]Item, bool, error) {
 	if x.Aliases == nil {
 		return nil, false, nil
 	}
@@ -99,11 +100,11 @@ func (x *Expander) alias(ctx context.Context, address string) ([]string, bool, e
 	return x.Aliases.next(ctx, address)
 }
 
-// walk is one expansion. seen has the addresses that were followed: false while
-// they wait to become a result, true when they are one.
+// walk is one expansion.
 type walk struct {
 	x            *Expander
-	seen         map[string]bool
+	seen         map[string]bool // the addresses that were followed
+	found        map[string]bool // those that are results
 	results      []string
 	limit, depth int
 }
@@ -121,10 +122,10 @@ func (w *walk) follow(ctx context.Context, address string, depth int) error {
 		return err
 	}
 	key := fold(address)
-	if _, again := w.seen[key]; again {
+	if w.seen[key] {
 		return nil
 	}
-	w.seen[key] = false
+	w.seen[key] = true
 	list, ok, err := w.x.next(ctx, address)
 	if err != nil {
 		return err
@@ -136,16 +137,16 @@ func (w *walk) follow(ctx context.Context, address string, depth int) error {
 }
 
 // followAll follows what the address of this key is replaced by.
-func (w *walk) followAll(ctx context.Context, key string, list []string, depth int) error {
+func (w *walk) followAll(ctx context.Context, key string, list []Item, depth int) error {
 	if len(list) > w.limit {
 		return fmt.Errorf("%w: %d addresses for one", ErrExpansion, len(list))
 	}
-	for _, address := range list {
+	for _, item := range list {
 		var err error
-		if fold(address) == key {
-			err = w.add(key, address)
+		if to := fold(item.Text); to == key || item.Own {
+			err = w.add(to, item.Text)
 		} else {
-			err = w.follow(ctx, address, depth)
+			err = w.follow(ctx, item.Text, depth)
 		}
 		if err != nil {
 			return err
@@ -155,13 +156,13 @@ func (w *walk) followAll(ctx context.Context, key string, list []string, depth i
 }
 
 func (w *walk) add(key, address string) error {
-	if w.seen[key] {
+	if w.found[key] {
 		return nil
 	}
 	if len(w.results) == w.limit {
 		return fmt.Errorf("%w: more than %d results", ErrExpansion, w.limit)
 	}
-	w.seen[key] = true
+	w.found[key] = true
 	w.results = append(w.results, address)
 	return nil
 }

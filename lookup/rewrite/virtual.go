@@ -28,7 +28,7 @@ func (v *Virtual) Expand(ctx context.Context, address string) ([]string, error) 
 }
 
 // next is one step: what the table says, with the results completed.
-func (v *Virtual) next(ctx context.Context, address string) ([]string, bool, error) {
+func (v *Virtual) next(ctx context.Context, address string) ([]Item, bool, error) {
 	m, ok, err := v.find(ctx, v.Table, address)
 	if !ok || err != nil {
 		return nil, false, wrap("virtual", err)
@@ -37,13 +37,14 @@ func (v *Virtual) next(ctx context.Context, address string) ([]string, bool, err
 	if err != nil {
 		return nil, false, fmt.Errorf("virtual: value of %q: %w", address, err)
 	}
+	items := make([]Item, len(list))
 	for i, value := range list {
 		if i > 0 && value[0] == '@' {
 			return nil, false, fmt.Errorf("virtual: value of %q: %w: %q must stand first", address, ErrSyntax, value)
 		}
-		list[i] = result(value, address, m.extension, v.Origin)
+		items[i].Text = result(value, address, m.extension, v.Origin)
 	}
-	return list, true, nil
+	return items, true, nil
 }
 
 // wrap says which table failed.
