@@ -2,6 +2,7 @@ package rewrite_test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"net/textproto"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -41,11 +43,15 @@ func posted(t *testing.T, s *servertest.Server, sender string, recipients []stri
 // answered sends a message to Postfix, byte for byte, and returns how it answers to
 // the end of the data. The error says what it does not take.
 func answered(s *servertest.Server, sender string, recipients []string, header string) (string, error) {
-	c, err := textproto.Dial("tcp", s.Addr)
+	conn, err := net.Dial("tcp", s.Addr)
 	if err != nil {
 		return "", err
 	}
-	defer c.Close()
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		return "", err
+	}
+	c := textproto.NewConn(conn)
 	_, answer, err := c.ReadResponse(220)
 	say := func(want int, line string) {
 		if err == nil {
