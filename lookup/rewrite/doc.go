@@ -62,6 +62,14 @@
 //   - quotes protect a local part in an envelope, too: "a!b" and "a%b" in them are no
 //     hosts; nor is anything done to "user!" and "%host", which would leave no user.
 //   - a From field for the null sender has our name behind its MAILER-DAEMON.
+//   - in a header, only what stands in brackets, or alone between commas, is replaced, and
+//     only without white space and comments inside; there "a b" are two addresses.
+//   - what tables give gets the domain of Origin where it has none, and is not completed
+//     otherwise: "user@host", "host!user" and "user@example.org." stay so.
+//   - an entry of canonical(5) with several addresses, or without an end, is an error, and
+//     the message waits; there the first counts, and what ten steps lead to.
+//   - a circle of virtual(5) that leads to others too goes to those; there it is an error.
+//   - ";" and groups in lists of tables are ErrSyntax; there they part addresses.
 //   - Router refuses no user whom Transport sends elsewhere: he is known there.
 //
 // # Caveats
