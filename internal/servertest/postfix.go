@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -97,11 +98,28 @@ func preparePostfix(dir, addr string, parameters []string) error {
 			}
 		}
 	}
-	main := fmt.Sprintf(mainCF, dir) + strings.Join(parameters, "\n") + "\n"
+	main := mainOf(fmt.Sprintf(mainCF, dir), parameters)
 	if err := os.WriteFile(filepath.Join(dir, "etc", "main.cf"), []byte(main), 0o644); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "etc", "master.cf"), fmt.Appendf(nil, masterCF, addr), 0o644)
+}
+
+// mainOf returns a main.cf in which each parameter stands once. Every process warns of
+// one that stands twice, postlogd(8) too: when the socket that it alone reads is full of
+// such warnings, it waits for itself, and all others for it.
+func mainOf(text string, parameters []string) string {
+	name := func(line string) string {
+		name, _, _ := strings.Cut(line, "=")
+		return strings.TrimSpace(name)
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !slices.ContainsFunc(parameters, func(p string) bool { return name(p) == name(line) }) {
+			b.WriteString(line)
+		}
+	}
+	return b.String() + strings.Join(parameters, "\n") + "\n"
 }
 
 // Postcat returns what postcat(1) prints of a message in the queue of a Postfix:
