@@ -76,6 +76,28 @@ func TestRemoteTables(t *testing.T) {
 	require.NoError(t, local.Close())
 }
 
+// TestRemoteKeys has tables asked for whole keys only, in their own case, as Postfix
+// asks them: of an address that is rewritten the case may count.
+func TestRemoteKeys(t *testing.T) {
+	t.Parallel()
+	var keys []string
+	tables := map[string]lookup.LookupTable{"": lookup.LookupTableFunc(func(_ context.Context, key string) (string, bool, error) {
+		keys = append(keys, key)
+		return "", false, nil
+	})}
+	tables["x"] = tables[""]
+	socketmap := &lookup.Socketmap{Remote: lookup.Remote{Address: served(t, &lookup.Server{Tables: tables})}, Name: "x"}
+	tcp := &lookup.TCP{Remote: lookup.Remote{Address: served(t, &lookup.Server{Protocol: lookup.TCPProtocol, Tables: tables})}}
+	for _, table := range []lookup.LookupTable{socketmap, tcp} {
+		keys = nil
+		_, ok, err := lookup.Address(table).Lookup(t.Context(), "SRS0=Ab+x@Example.org")
+		require.NoError(t, err)
+		assert.False(t, ok)
+		assert.Equal(t, []string{"SRS0=Ab+x@Example.org"}, keys)
+	}
+	require.NoError(t, errors.Join(socketmap.Close(), tcp.Close()))
+}
+
 // TestRemotePostfix has Postfix ask our servers.
 func TestRemotePostfix(t *testing.T) {
 	t.Parallel()

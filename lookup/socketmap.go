@@ -13,16 +13,18 @@ import (
 const maxSocketmap = 100_000
 
 // Socketmap is a table that another program answers for by Sendmail's socketmap
-// protocol, socketmap_table(5). It must not be copied after its first use.
+// protocol, socketmap_table(5). Keys are sent as they are, and never parts of keys: it
+// may hold patterns, or rewrite addresses whose case counts. It must not be copied
+// after its first use.
 type Socketmap struct {
 	Remote
 	Name string // of the table there, without white space
 }
 
-// Lookup asks the server for the key, folded. "TEMP", "TIMEOUT", "PERM" and everything
-// else that is no answer is an error.
+// Lookup asks the server. "TEMP", "TIMEOUT", "PERM" and everything else that is no
+// answer is an error.
 func (t *Socketmap) Lookup(ctx context.Context, key string) (value string, ok bool, err error) {
-	question := t.Name + " " + Fold(key)
+	question := t.Name + " " + key
 	if key == "" || len(question) > maxSocketmap {
 		return "", false, nil
 	}
@@ -41,6 +43,9 @@ func (t *Socketmap) Lookup(ctx context.Context, key string) (value string, ok bo
 	}
 	return "", false, fmt.Errorf("socketmap %s %s: %w: %s", t.Address, t.Name, errBadReply, quoteShort(reply))
 }
+
+// FullKeyOnly returns true, as for Postfix.
+func (t *Socketmap) FullKeyOnly() bool { return true }
 
 func netstring(s string) []byte { return fmt.Appendf(nil, "%d:%s,", len(s), s) }
 
