@@ -10,6 +10,15 @@ import (
 // "type:name", or with what stands in its braces.
 var ErrReference = errors.New("bad table reference")
 
+// splitBraces is splitBraced with the words' own braces taken off.
+func splitBraces(text string) ([]string, error) {
+	words, err := splitBraced(text)
+	for i := 0; i < len(words) && err == nil; i++ {
+		words[i], err = unbrace(words[i])
+	}
+	return words, err
+}
+
 // splitBraced parts what stands in "{a, b {c d}}": at white space and commas that
 // are not in braces themselves.
 func splitBraced(text string) ([]string, error) {
@@ -55,23 +64,33 @@ func splitWords(text string) (words []string, err error) {
 	return words, nil
 }
 
-// unbrace takes the braces off a word, with the white space in them.
-func unbrace(word string) string {
-	if inner, ok := strings.CutPrefix(word, "{"); ok {
-		return strings.Trim(strings.TrimSuffix(inner, "}"), space)
+// unbrace takes the braces off a word that begins with one, with the white space in
+// them. Nothing may stand behind them.
+func unbrace(word string) (string, error) {
+	if !strings.HasPrefix(word, "{") {
+		return word, nil
 	}
-	return word
+	depth := 0
+	for i := range len(word) {
+		switch word[i] {
+		case '{':
+			depth++
+		case '}':
+			depth--
+		}
+		if depth == 0 && i < len(word)-1 {
+			return "", fmt.Errorf("%w: text behind the braces in %s", ErrReference, quoteShort(word))
+		}
+	}
+	if depth > 0 {
+		return "", fmt.Errorf("%w: a brace is not closed in %s", ErrReference, quoteShort(word))
+	}
+	return strings.Trim(word[1:len(word)-1], space), nil
 }
 
 // bracedLines makes the text of a table of rules that stand in braces, as in
 // "regexp:{{/a/ b}, {/c/ d}}".
 func bracedLines(text string) (string, error) {
-	words, err := splitBraced(text)
-	if err != nil {
-		return "", err
-	}
-	for i, w := range words {
-		words[i] = unbrace(w)
-	}
-	return strings.Join(words, "\n"), nil
+	words, err := splitBraces(text)
+	return strings.Join(words, "\n"), err
 }

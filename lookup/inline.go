@@ -12,22 +12,21 @@ import (
 type Inline map[string]string
 
 // ParseInline makes a table of "{key=value, {key = value with spaces}}", as
-// Postfix's inline: tables have them. The error wraps ErrReference.
+// Postfix's inline: tables have them. Of a key's values the last one counts. The
+// error wraps ErrReference.
 func ParseInline(text string) (Inline, error) {
-	words, err := splitBraced(text)
+	words, err := splitBraces(text)
 	if err != nil {
 		return nil, err
 	}
 	t := Inline{}
 	for _, w := range words {
-		key, value, ok := strings.Cut(unbrace(w), "=")
+		key, value, ok := strings.Cut(w, "=")
 		key, value = strings.TrimRight(key, space), strings.TrimLeft(value, space)
 		if !ok || key == "" || value == "" {
 			return nil, fmt.Errorf("%w: want key=value, not %s", ErrReference, quoteShort(w))
 		}
-		if key = Fold(key); t[key] == "" {
-			t[key] = value
-		}
+		t[Fold(key)] = value
 	}
 	if len(t) == 0 {
 		return nil, fmt.Errorf("%w: nothing in the braces", ErrReference)

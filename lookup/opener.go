@@ -51,7 +51,7 @@ type OpenFunc func(ctx context.Context, o *Opener, name string) (LookupTable, er
 //	aliases                 the same in the format of aliases(5)
 //	regexp pcre cidr        a file, or {{rule}, {rule}}
 //	inline static fail      as Postfix has them
-//	unix                    passwd.byname and group.byname, by getent(1)
+//	unix                    passwd.byname and group.byname, by getent(1), in lower case
 //	pipemap unionmap randmap
 //	tcp                     host:port
 //	socketmap               inet:host:port:name or unix:path:name
@@ -66,7 +66,8 @@ func Types() map[string]OpenFunc {
 		"cidr":   openRules(OpenCIDR, func(text string, o Options) (LookupTable, []error) { return ParseCIDR("inline", text, o) }),
 		"inline": func(_ context.Context, _ *Opener, name string) (LookupTable, error) { return ParseInline(name) },
 		"static": func(_ context.Context, _ *Opener, name string) (LookupTable, error) {
-			return Static(unbrace(name)), nil
+			value, err := unbrace(name)
+			return Static(value), err
 		},
 		"fail": func(_ context.Context, _ *Opener, name string) (LookupTable, error) {
 			return Fail{fmt.Errorf("%w: fail:%s", ErrFail, name)}, nil
@@ -261,7 +262,8 @@ func asTable(f *File, err error) (LookupTable, error) {
 	return f, nil
 }
 
-// openRules opens a file of rules, or rules in braces.
+// openRules opens a file of rules, or rules in braces, of which bad ones are skipped
+// as those of files are.
 func openRules(open func(string, Options) (*File, error), parse func(string, Options) (LookupTable, []error)) OpenFunc {
 	file := openFile(open)
 	return func(ctx context.Context, o *Opener, name string) (LookupTable, error) {
@@ -273,20 +275,21 @@ func openRules(open func(string, Options) (*File, error), parse func(string, Opt
 			return nil, err
 		}
 		t, problems := parse(text, o.Options)
-		return t, errors.Join(problems...)
+		logProblems(o.Options.logger(), "inline", problems)
+		return t, nil
 	}
 }
 
 // openNested opens the tables that stand in braces.
 func openNested(join func([]LookupTable) LookupTable) OpenFunc {
 	return func(ctx context.Context, o *Opener, name string) (LookupTable, error) {
-		words, err := splitBraced(name)
+		words, err := splitBraces(name)
 		if err != nil {
 			return nil, err
 		}
 		var all []LookupTable
 		for _, w := range words {
-			t, err := o.Open(ctx, unbrace(w))
+			t, err := o.Open(ctx, w)
 			if err != nil {
 				return nil, err
 			}
@@ -300,12 +303,9 @@ func openNested(join func([]LookupTable) LookupTable) OpenFunc {
 }
 
 func openRand(_ context.Context, _ *Opener, name string) (LookupTable, error) {
-	words, err := splitBraced(name)
+	words, err := splitBraces(name)
 	if err == nil && len(words) == 0 {
 		err = fmt.Errorf("%w: no value in the braces", ErrReference)
-	}
-	for i, w := range words {
-		words[i] = unbrace(w)
 	}
 	return Rand(words), err
 }
@@ -342,7 +342,7 @@ func openUnix(_ context.Context, _ *Opener, name string) (LookupTable, error) {
 	if !ok || database != "passwd" && database != "group" {
 		return nil, fmt.Errorf("%w: want passwd.byname or group.byname", ErrReference)
 	}
-	return Getent{Database: database}, nil
+	return Folded{Getent{Database: database}}, nil
 }
 
 // OpenSQL makes an OpenFunc of a type whose references name files of
@@ -359,6 +359,9 @@ func OpenSQL(dialect Dialect, connect func(ctx context.Context, c *Config) (Quer
 		c, err := ReadConfig(path)
 		if err != nil {
 			return nil, err
+		}
+		if dialect == SQLite && c.DBPath == "" { // the driver would make an empty database
+			return nil, fmt.Errorf("%s: no dbpath", path)
 		}
 		db, err := connect(ctx, c)
 		if err != nil {

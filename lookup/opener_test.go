@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,15 +75,32 @@ func TestGetent(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
+// TestInlineRules has a bad rule in braces, which is told of and skipped as in a file.
+func TestInlineRules(t *testing.T) {
+	t.Parallel()
+	for _, reference := range []string{"regexp:{{/c(/ b}, {/1/ c}}", "pcre:{{/c(/ b}, {/1/ c}}", "cidr:{{10.0.0.1/8 b}, {10.0.0.0/8 c}}"} {
+		var log strings.Builder
+		o := &lookup.Opener{Options: lookup.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}}
+		table, err := o.Open(t.Context(), reference)
+		require.NoError(t, err)
+		value, ok, err := table.Lookup(t.Context(), "10.0.0.1")
+		require.NoError(t, err)
+		assert.True(t, ok)
+		assert.Equal(t, "c", value)
+		assert.Contains(t, log.String(), "file=inline line=1 reason=")
+	}
+}
+
 // TestPostmapReferences compares with postmap what stands in a reference alone.
 func TestPostmapReferences(t *testing.T) {
 	t.Parallel()
 	p := newPostmap(t)
 	for _, reference := range []string{
-		"static:abc", "static:{a b}", "inline:{a=b, {c = d e}}", "inline:{A=b}", "inline:{ a=b c=d, e=f }", "inline:{}", "inline:a=b", "inline:{a}", "inline:{{a=b}",
+		"static:abc", "static:{a b}", "static:{a} b", "static:{a", "static:{a}{b}", "inline:{{a=b}x}", "inline:{{a = b}, {A = c}, a=d}", "inline:{a=b, {c = d e}}", "inline:{A=b}", "inline:{ a=b c=d, e=f }", "inline:{}", "inline:a=b", "inline:{a}", "inline:{{a=b}",
 		"pipemap:{static:a,inline:{a=b}}", "pipemap:{inline:{a=x,c=y},static:q}", "pipemap:{}", "pipemap:static:a", "unionmap:{static:a,static:b}", "unionmap:{inline:{a=1},fail:x}",
 		"randmap:{a}", "randmap:{}", "unix:passwd.byname", "unix:group.byname", "unix:passwd.nosuch", "fail:x", "static:", "nosuchtype:x", "x", ":x",
 		"regexp:{{/a/ b}, {/(c)/ $1}}", "regexp:{{if /a/}, {/ab/ x}, {endif}}", "pcre:{{/a(?=b)/ b}}", "cidr:{{10.0.0.0/8 x}}",
+		"regexp:{{/c(/ b}, {/a/ c}}", "pcre:{{/c(/ b}, {/a/ c}}", "cidr:{{10.0.0.1/8 x}, {10.0.0.0/8 y}}", "regexp:{{/a/ $2}, {if /a/}, {/A/ b}}",
 	} {
 		t.Run(reference, func(t *testing.T) {
 			t.Parallel() // postmap sleeps when it fails
@@ -95,7 +113,7 @@ func TestPostmapReferences(t *testing.T) {
 func (p *postmap) agreeOn(t *testing.T, reference string) {
 	o := &lookup.Opener{}
 	table, openErr := o.Open(t.Context(), reference)
-	for _, key := range []string{"a", "ab", "A", "c", "e", "root", "10.1.2.3", "none"} {
+	for _, key := range []string{"a", "ab", "A", "c", "e", "root", "ROOT", "10.1.2.3", "none"} {
 		out, err := exec.Command(p.program, "-c", p.dir, "-q", key, reference).Output()
 		var exit *exec.ExitError
 		failed := errors.As(err, &exit) && strings.Contains(string(exit.Stderr), "fatal:")
@@ -277,6 +295,22 @@ func TestOpenerLinks(t *testing.T) {
 	value, _, err := table.Lookup(t.Context(), "a")
 	require.NoError(t, err)
 	require.Equal(t, "fine", value)
+}
+
+// TestSQLiteWithoutPath has a file without dbpath: the driver would be asked for a
+// database of no name, which is a new one without tables.
+func TestSQLiteWithoutPath(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.cf")
+	require.NoError(t, os.WriteFile(path, []byte("query = SELECT '%s'\n"), 0o600))
+	o := &lookup.Opener{Dirs: []string{filepath.Dir(path)}, Types: map[string]lookup.OpenFunc{
+		"sqlite": lookup.OpenSQL(lookup.SQLite, func(context.Context, *lookup.Config) (lookup.Querier, error) {
+			t.Error("connected")
+			return nil, nil
+		}),
+	}}
+	_, err := o.Open(t.Context(), "sqlite:"+path)
+	require.ErrorContains(t, err, "no dbpath")
 }
 
 func FuzzOpener(f *testing.F) {

@@ -16,7 +16,8 @@ type Options struct {
 	// Bare is the value of lines that hold nothing but a key, for files that
 	// are lists. "" means that such lines are skipped as faulty.
 	Bare string
-	// MatchTime is how long one lookup in a pcre table may take before it fails. A
+	// MatchTime is how long one lookup in a pcre table, or in a regexp table with back
+	// references, may take before it fails. A
 	// pattern that backtracks is stopped then; as it may have begun just before, a
 	// lookup can take twice that. 0 means a second.
 	MatchTime time.Duration

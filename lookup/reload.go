@@ -104,18 +104,22 @@ func (f *File) note(err error) {
 
 func (f *File) log(c *contents, first bool) {
 	l := f.opts.logger()
-	for _, p := range c.problems {
-		if e, ok := errors.AsType[*LineError](p); ok {
-			l.Warn("bad line in table", "file", e.File, "line", e.Line, "reason", e.Reason)
-			continue
-		}
-		l.Warn("bad line in table", "file", f.path, "reason", p.Error())
-	}
+	logProblems(l, f.path, c.problems)
 	level := slog.LevelInfo
 	if first {
 		level = slog.LevelDebug
 	}
 	l.Log(context.Background(), level, "table loaded", "file", f.path, "bytes", len(c.text), "problems", len(c.problems))
+}
+
+func logProblems(l *slog.Logger, file string, problems []error) {
+	for _, p := range problems {
+		if e, ok := errors.AsType[*LineError](p); ok {
+			l.Warn("bad line in table", "file", e.File, "line", e.Line, "reason", e.Reason)
+			continue
+		}
+		l.Warn("bad line in table", "file", file, "reason", p.Error())
+	}
 }
 
 // Files are tables that are read again together.
