@@ -199,6 +199,21 @@ func TestBuild(t *testing.T) {
 	require.Empty(t, left)
 }
 
+// TestEndings has texts whose names end as compiled files do: they are not written over.
+func TestEndings(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "v.cdb", "a one\n")
+	_, errs, code := call(t, "", "cdb:v.cdb")
+	require.Zero(t, code, errs)
+	text, err := os.ReadFile("v.cdb")
+	require.NoError(t, err)
+	assert.Equal(t, "a one\n", string(text))
+	out, _, code := call(t, "", "-q", "a", "cdb:v.cdb")
+	require.Zero(t, code)
+	assert.Equal(t, "one\n", out)
+	assert.FileExists(t, "v.cdb.cdb")
+}
+
 // TestPermissions makes tables of a text with passwords: nobody may read more of them
 // than of the text. A table that everybody could read is no reason to go on so.
 func TestPermissions(t *testing.T) {

@@ -79,7 +79,7 @@ func openPostgreSQL(c *lookup.Config, h lookup.Host) (*sql.DB, error) {
 // openCompiled opens a file that postmap has made, with its ending.
 func openCompiled(open func(string, lookup.Options) (*compiled.File, error), ending string) lookup.OpenFunc {
 	return func(_ context.Context, o *lookup.Opener, name string) (lookup.LookupTable, error) {
-		path, err := o.File(strings.TrimSuffix(name, ending) + ending)
+		path, err := o.File(name + ending)
 		if err != nil {
 			return nil, err
 		}
@@ -122,7 +122,9 @@ func asTable(t *cdb.Table, err error) (lookup.LookupTable, error) {
 	return t, nil
 }
 
-func cdbName(name string) string { return strings.TrimSuffix(name, ".cdb") + ".cdb" }
+// cdbName returns the file of a table, which is never its text: that of "virtual.cdb"
+// is "virtual.cdb.cdb", as with Postfix.
+func cdbName(name string) string { return name + ".cdb" }
 
 // typed puts the default type before a name that has none.
 func typed(reference string) string {
