@@ -101,6 +101,25 @@ func aliasKey(key, value string) (string, string, string) {
 	return key, strings.Trim(value, space), ""
 }
 
+// IsAliases reports whether a text is one of aliases(5) and none of postmap(1), which
+// "hash:/etc/aliases" does not say: what would be its keys for postmap all end with a
+// colon and have no other one, as addresses, domains and networks do not.
+func IsAliases(file, text string) bool {
+	aliases := false
+	for e, err := range Entries(file, text) {
+		_, rest, reason := splitAlias(e.Key)
+		switch {
+		case err == nil && reason == "" && rest == "":
+			aliases = true
+		case err != nil, strings.HasPrefix(e.Value, ":"), reason == "" && (e.Value == "" || strings.HasSuffix(rest, ",")):
+			// "name : a", "name:a" and "name:a, b" are odd, and no reason for either.
+		default:
+			return false
+		}
+	}
+	return aliases
+}
+
 // Hash is a table of fixed keys in memory.
 type Hash struct{ values map[string]string }
 
@@ -115,6 +134,14 @@ func ParseHash(file, text string, o Options) (*Hash, []error) {
 // ParseHash.
 func ParseAliases(file, text string, o Options) (*Hash, []error) {
 	return newHash(file, AliasEntries(file, text), text, o)
+}
+
+// parseEither reads a text of postmap(1) or of postalias(1).
+func parseEither(file, text string, o Options) (LookupTable, []error) {
+	if IsAliases(file, text) {
+		return ParseAliases(file, text, o)
+	}
+	return ParseHash(file, text, o)
 }
 
 func newHash(file string, entries iter.Seq2[Entry, error], text string, o Options) (*Hash, []error) {

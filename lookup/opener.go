@@ -47,7 +47,9 @@ type OpenFunc func(ctx context.Context, o *Opener, name string) (LookupTable, er
 // Types returns what opens the types of table that need nothing but this package.
 // The caller may add to the map and take from it.
 //
-//	hash btree texthash     the text file of that name; a compiled .db is not looked at
+//	hash btree              the text file of that name, in the format of postmap(1) or, as
+//	                        IsAliases sees, of aliases(5); a compiled .db is not looked at
+//	texthash                the same in the format of postmap(1)
 //	aliases                 the same in the format of aliases(5)
 //	regexp pcre cidr        a file, or {{rule}, {rule}}
 //	inline static fail      as Postfix has them
@@ -58,9 +60,9 @@ type OpenFunc func(ctx context.Context, o *Opener, name string) (LookupTable, er
 //	memcache                a file of memcache_table(5)
 //	proxy                   proxy:type:name is type:name
 func Types() map[string]OpenFunc {
-	text := openFile(OpenHash)
+	text := openFile(func(path string, o Options) (*File, error) { return open(path, o, parseEither) })
 	return map[string]OpenFunc{
-		"hash": text, "btree": text, "texthash": text, "aliases": openFile(OpenAliases),
+		"hash": text, "btree": text, "texthash": openFile(OpenHash), "aliases": openFile(OpenAliases),
 		"regexp": openRules(OpenRegexp, func(text string, o Options) (LookupTable, []error) { return parseRegexp("inline", text, o) }),
 		"pcre":   openRules(OpenPCRE, func(text string, o Options) (LookupTable, []error) { return ParsePCRE("inline", text, o) }),
 		"cidr":   openRules(OpenCIDR, func(text string, o Options) (LookupTable, []error) { return ParseCIDR("inline", text, o) }),

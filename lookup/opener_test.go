@@ -75,6 +75,43 @@ func TestGetent(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
+// TestAliasReferences has "hash:/etc/aliases", which says nothing of the file's format.
+func TestAliasReferences(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		text    string
+		aliases bool
+	}{
+		{"# comment\nroot: admin\n\"two words\": x\nlist:a,\n  b\nprog:\"|x y\"\nlast : y\n", true},
+		{"\"a:b\": x\n", true},
+		{"\"unbalanced x\nroot: admin\n", true},
+		{"", false},
+		{"root admin\nother: x\n", false},
+		{"root: admin\nother x\n", false},
+		{"2001:db8:: REJECT\n", false},
+		{"2001:db8::1 REJECT\nroot: x\n", false},
+		{"2001:db8::1\n", false}, // of a list without values
+		{"example.org :[mail.example.org]\n", false},
+		{"user@example.org: x\nuser@example.com x\n", false},
+	} {
+		assert.Equal(t, c.aliases, lookup.IsAliases("x", c.text), c.text)
+		path := filepath.Join(t.TempDir(), "aliases")
+		require.NoError(t, os.WriteFile(path, []byte(c.text), 0o600))
+		o := &lookup.Opener{Dirs: []string{filepath.Dir(path)}}
+		for _, kind := range []string{"hash:", "btree:", "texthash:"} {
+			table, err := o.Open(t.Context(), kind+path)
+			require.NoError(t, err)
+			for e, err := range lookup.AliasEntries("x", c.text) {
+				if err == nil && c.aliases {
+					value, ok, err := table.Lookup(t.Context(), e.Key)
+					require.NoError(t, err)
+					assert.Equal(t, kind != "texthash:", ok && value == e.Value, "%s %q", kind, e.Key)
+				}
+			}
+		}
+	}
+}
+
 // TestInlineRules has a bad rule in braces, which is told of and skipped as in a file.
 func TestInlineRules(t *testing.T) {
 	t.Parallel()

@@ -65,6 +65,8 @@ func TestAgainstPostfix(t *testing.T) {
 	write(t, "main.cf", "compatibility_level = 3.6\nmail_owner = postfix\nsetgid_group = postdrop\nqueue_directory = /tmp\ndata_directory = /tmp\n")
 	write(t, "master.cf", "")
 	write(t, "old", "A one\nb two\n")
+	write(t, "aliases", "postmaster: root\nRoot: alice\n\"two words\": bob\n")
+	require.NoError(t, exec.Command(strings.TrimSuffix(theirs, "postmap")+"postalias", "-c", ".", "hash:aliases").Run())
 	for _, kind := range []string{"hash", "lmdb"} {
 		require.Zero(t, ask(theirs, "", kind+":old").code, "apt-get install --no-install-recommends postfix-lmdb")
 	}
@@ -104,6 +106,7 @@ func TestAgainstPostfix(t *testing.T) {
 		{"-q - cdb:virtual", "dup\nnone\nb@example.org\n"},
 		{"cdb:missing", ""},
 		{"-q a hash:old", ""},
+		{"-q - hash:aliases", "postmaster\nROOT\ntwo words\nnone\n"},
 		{"-q - lmdb:old", "a\nB\nc\n"},
 		{"-ov -q dup cdb:virtual", ""},
 	}
@@ -212,6 +215,17 @@ func TestEndings(t *testing.T) {
 	require.Zero(t, code)
 	assert.Equal(t, "one\n", out)
 	assert.FileExists(t, "v.cdb.cdb")
+}
+
+// TestAliases lists a text of postalias(1), whose type does not say that it is one.
+func TestAliases(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "aliases", "Root: alice\n\"two words\": bob\n")
+	for _, kind := range []string{"hash", "aliases"} {
+		out, errs, code := call(t, "", "-s", kind+":aliases")
+		require.Zero(t, code, errs)
+		assert.Equal(t, "root\talice\ntwo words\tbob\n", out)
+	}
 }
 
 // TestPermissions makes tables of a text with passwords: nobody may read more of them

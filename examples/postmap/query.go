@@ -121,12 +121,13 @@ func (t *tool) entries(ctx context.Context, reference string) (lookup.LookupTabl
 	if err != nil {
 		return nil, nil, err
 	}
+	kind, _, _ := strings.Cut(reference, ":")
 	switch table := table.(type) {
 	case *cdb.Table:
 		return table, table.All(), nil
 	case *lookup.File:
 		if !lookup.FullKeyOnly(table) {
-			return table, ofText(table, strings.HasPrefix(reference, "aliases:")), nil
+			return table, ofText(table, kind), nil
 		}
 	case lookup.Inline:
 		return table, ofMap(table), nil
@@ -136,9 +137,9 @@ func (t *tool) entries(ctx context.Context, reference string) (lookup.LookupTabl
 
 // ofText leaves out bad lines and second keys: the table has told of them when it
 // was opened.
-func ofText(f *lookup.File, aliases bool) iter.Seq2[lookup.Entry, error] {
+func ofText(f *lookup.File, kind string) iter.Seq2[lookup.Entry, error] {
 	read := lookup.Entries
-	if aliases {
+	if kind == "aliases" || kind != "texthash" && lookup.IsAliases(f.Path(), f.Text()) {
 		read = lookup.AliasEntries
 	}
 	return func(yield func(lookup.Entry, error) bool) {
