@@ -115,6 +115,7 @@ var sqlOnly = map[lookup.Dialect][]string{
 	},
 	lookup.PostgreSQL: {
 		`query = SELECT "name" FROM "passwd" WHERE "id" = '%s'`, `query = SELECT '\%u', E'it\'s'`,
+		"query = SELECT concat('%u', '/', '%d')", "query = SELECT format('%%s of %%s', '%u', name) FROM passwd WHERE id = '%s' AND uid > 0",
 	},
 	lookup.SQLite: {
 		`query = SELECT [name] FROM "passwd" WHERE id = '%s'`, `query = SELECT '\%u' || '%d'`,

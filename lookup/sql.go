@@ -139,6 +139,9 @@ func (t *SQL) values(ctx context.Context, key subject, args []any) (values []str
 
 func (t *SQL) ask(ctx context.Context, db Querier, key subject, args []any) ([]string, error) {
 	rows, err := db.QueryContext(ctx, t.stmt.text, args...)
+	if isUntyped(err) {
+		rows, err = db.QueryContext(ctx, t.stmt.typed, args...)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -160,6 +163,13 @@ func (t *SQL) ask(ctx context.Context, db Querier, key subject, args []any) ([]s
 		return nil, errResultSets
 	}
 	return values, nil
+}
+
+// isUntyped reports whether a PostgreSQL could not tell the type of an argument, which
+// it takes for no string by itself in functions of any arguments: concat, format.
+func isUntyped(err error) bool {
+	var state interface{ SQLState() string }
+	return errors.As(err, &state) && state.SQLState() == "42P18" // indeterminate_datatype
 }
 
 // rows reads a result set.

@@ -23,6 +23,9 @@ const (
 type statement struct {
 	text string
 	args []argument
+	// typed is the text for a PostgreSQL that cannot tell the type of an argument: it
+	// is that of a string then, as it is in concat('%u', '/').
+	typed string
 }
 
 // argument is what becomes a bound argument.
@@ -46,7 +49,7 @@ func parseStatement(query string, d Dialect) (statement, error) {
 			return statement{}, fmt.Errorf("query %s: %w", quoteShort(query), err)
 		}
 	}
-	return statement{text: p.out.String(), args: p.args}, nil
+	return statement{text: p.out.String(), args: p.args, typed: p.typed()}, nil
 }
 
 type statementParser struct {
@@ -54,6 +57,16 @@ type statementParser struct {
 	in      string
 	out     strings.Builder
 	args    []argument
+	ends    []int // of PostgreSQL's placeholders, in out
+}
+
+// typed returns what was written with a type behind each placeholder.
+func (p *statementParser) typed() string {
+	text := p.out.String()
+	for _, end := range slices.Backward(p.ends) {
+		text = text[:end] + "::text" + text[end:]
+	}
+	return text
 }
 
 // step reads one string, comment, expansion or byte.
@@ -214,6 +227,7 @@ func (p *statementParser) bind(t template) error {
 	isPattern := p.behindLike()
 	if p.dialect == PostgreSQL {
 		p.out.WriteString("$" + strconv.Itoa(len(p.args)+1))
+		p.ends = append(p.ends, p.out.Len())
 	} else {
 		p.out.WriteByte('?')
 	}
