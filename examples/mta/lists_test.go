@@ -12,7 +12,7 @@ import (
 func TestLists(t *testing.T) {
 	t.Parallel()
 	sink, addr := relaySink(t)
-	dir := tablesIn(t, map[string]string{"members": "alice, bob@elsewhere.example # both\n"})
+	dir := tablesIn(t, map[string]string{"members": "alice, robert # both\n", "virtual": "robert@example.test bob@elsewhere.example\n"})
 	write(t, filepath.Join(dir, "etc", "aliases"), "postmaster: alice\nlist: :include:"+filepath.Join(dir, "etc", "members")+"\nowner-list: carol\n"+
 		"plain: bob, bob@elsewhere.example\nevil: :include:/etc/passwd\n")
 	p := launch(t, dir, "-relayhost", addr)
@@ -29,6 +29,23 @@ func TestLists(t *testing.T) {
 	eventually(t, func() bool { return sink.count() == 2 }, p)
 	assert.Equal(t, "x@example.net to bob@elsewhere.example", sink.envelopes[1])
 	c.talk("MAIL FROM:<x@example.net>", "250", "RCPT TO:<evil@example.test>", "451")
+}
+
+// TestOwnName has aliases name themselves and a user's own mailbox: nobody gets the
+// mail twice.
+func TestOwnName(t *testing.T) {
+	t.Parallel()
+	p := launch(t, tablesIn(t, map[string]string{"aliases": "postmaster: alice\nloop: loop, alice\nown: \\bob, carol\nboth: own, carol\n"}))
+	c := dial(t, p.smtp)
+	c.send("alice@example.test", "loop@example.test", hello)
+	assert.Contains(t, p.mails(t, "example.test/alice", 2)[0]+p.mails(t, "example.test/alice", 2)[1], "unknown user", "the mail, and what loop has for a mailbox")
+	c.send("x@example.net", "own@example.test", hello)
+	p.mails(t, "example.test/bob", 1)
+	p.mails(t, "example.test/carol", 1)
+	p.emptyMailbox(t, "example.test/bob")
+	p.emptyMailbox(t, "example.test/carol")
+	c.send("x@example.net", "both@example.test", hello)
+	p.mails(t, "example.test/bob", 1)
 }
 
 // TestCopies has copies made of mail when it comes, not of what is made here.

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -70,7 +71,7 @@ func start(c config, stdout, stderr io.Writer) error {
 func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	// What addresses become, and where they lead.
 	canonical := &rewrite.Canonical{Both: t.canonical, Origin: t.origin}
-	aliases := &rewrite.Aliases{Table: t.aliases, Domains: t.domains, Includes: t.includes, Agent: c.runs != nil, Owners: true}
+	aliases := &rewrite.Aliases{Table: t.aliases, Domains: t.domains, Includes: t.includes, Agent: true, Commands: c.runs != nil}
 	expander := &rewrite.Expander{Virtual: &rewrite.Virtual{Table: t.virtual, Origin: t.origin}, Mailboxes: t.mailboxes, Aliases: aliases}
 	aliased := &rewrite.Recipients{Canonical: canonical, Expander: &rewrite.Expander{Virtual: expander.Virtual}}
 	relocated := &rewrite.Relocated{Table: t.relocated, Aliased: aliased}
@@ -91,7 +92,7 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 	s.local = &maildir.Agent{Root: s.mail, Mailboxes: lookup.Address(t.mailboxes), Hostname: c.hostname,
 		SyncFS: c.wholeSyncs(s.mail.Name()), Logger: s.logger}
 	s.remote = &relay.Agent{Hostname: c.hostname, Logger: s.logger}
-	users := &local.Agent{Mailboxes: s.local, Domains: t.domains, Aliases: unboxed{aliases, t.mailboxes},
+	users := &local.Agent{Mailboxes: s.local, Domains: t.domains, Aliases: members{aliases, expander.Virtual, t.mailboxes},
 		Default: c.runs, Hostname: c.hostname, Logger: s.logger}
 	if c.runs != nil {
 		users.Commands, users.Files = &local.Commands{}, &local.Files{}
@@ -189,17 +190,29 @@ func tagged(tag string, t lookup.LookupTable) lookup.LookupTable {
 	return lookup.TagTable{Tag: tag, Table: t, TaggedOnly: true}
 }
 
-// unboxed are the aliases of who has no mailbox: mailboxes win over aliases, as in
-// rewrite.Expander.
-type unboxed struct {
+// members are the aliases as the agent asks for them: a mailbox wins over them, and
+// virtual is asked before them, as in rewrite.Expander, which has led here.
+type members struct {
 	*rewrite.Aliases
+	virtual   *rewrite.Virtual
 	mailboxes lookup.LookupTable
 }
 
-// Destinations asks for a mailbox first.
-func (u unboxed) Destinations(ctx context.Context, address string) ([]string, bool, error) {
-	if _, ok, err := lookup.Address(u.mailboxes).Lookup(ctx, address); ok || err != nil {
+// Destinations says what an address leads to. Whether there is an owner is for the
+// aliases alone to say: an entry for @example.test in virtual makes none.
+func (m members) Destinations(ctx context.Context, address string) ([]string, bool, error) {
+	if strings.HasPrefix(strings.ToLower(address), "owner-") {
+		return m.Aliases.Destinations(ctx, address)
+	}
+	list, err := m.virtual.Expand(ctx, address)
+	if err != nil {
 		return nil, false, err
 	}
-	return u.Aliases.Destinations(ctx, address)
+	if !slices.ContainsFunc(list, func(to string) bool { return strings.EqualFold(to, address) }) {
+		return list, true, nil
+	}
+	if _, ok, err := lookup.Address(m.mailboxes).Lookup(ctx, address); ok || err != nil {
+		return nil, false, err
+	}
+	return m.Aliases.Destinations(ctx, address)
 }

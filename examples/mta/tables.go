@@ -86,7 +86,7 @@ func (t *tables) origin() string {
 // unusable finds the aliases that are not enabled, |command and /file, and those whose
 // :include: cannot be read.
 func (t *tables) unusable(file, text string, commands bool) (problems []error) {
-	aliases := rewrite.Aliases{Agent: commands, Includes: t.includes}
+	aliases := rewrite.Aliases{Commands: commands, Includes: t.includes}
 	for _, err := range aliases.Check(file, strings.NewReader(text)) {
 		if e, ok := errors.AsType[*rewrite.LineError](err); ok {
 			err = &lookup.LineError{File: e.File, Line: e.Line, Reason: e.Err.Error()}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -31,15 +30,15 @@ type Aliases struct {
 	// not enabled.
 	Includes Includes
 	// Agent says that an agent asks Destinations at the delivery, such as that of
-	// queue/local: an alias with a |command, a /file or a \user is left to it, and Expand
-	// returns the address itself. false means ErrDisabled for commands and files.
+	// queue/local. Expand leaves to it what only it can do, and returns the address of the
+	// alias itself: one that has an owner (with owner-list beside list, what comes back of
+	// the list's mail is the owner's), and one that names itself or a "\user".
 	Agent bool
-	// Owners says that an alias which has an owner is left to the agent likewise: with
-	// owner-list beside list, what comes back of its mail is the owner's. false means that
-	// the sender of the message gets it.
-	Owners bool
-	Limit  int // most results for one address; 0 means 1000
-	Depth  int // most replacements on the way to one result; 0 means 1000
+	// Commands says that the agent delivers to |commands and /files, and that aliases with
+	// some are left to it likewise. false means ErrDisabled for them.
+	Commands bool
+	Limit    int // most results for one address; 0 means 1000
+	Depth    int // most replacements on the way to one result; 0 means 1000
 }
 
 // Expand returns the addresses that the recipient is replaced by, each once; the
@@ -51,7 +50,8 @@ func (a *Aliases) Expand(ctx context.Context, address string) ([]string, error) 
 	return x.Expand(ctx, address)
 }
 
-// next is one step: what the table says, with the results completed.
+// next is one step: what the table says, with the results completed. ok is false for
+// what is left to the agent, too.
 func (a *Aliases) next(ctx context.Context, address string) ([]Item, bool, error) {
 	value, ok, err := a.find(ctx, address)
 	if !ok || err != nil {
@@ -61,7 +61,7 @@ func (a *Aliases) next(ctx context.Context, address string) ([]Item, bool, error
 		return nil, false, wrap("aliases", err)
 	}
 	items, err := a.destinations(value)
-	if a.left(items, err) {
+	if a.left(err) {
 		return nil, false, nil
 	}
 	if err != nil {
@@ -70,19 +70,19 @@ func (a *Aliases) next(ctx context.Context, address string) ([]Item, bool, error
 	_, domain := Split(address)
 	for i, item := range items {
 		items[i].Text = result(item.Text, address, "", func() string { return domain })
+		if a.Agent && (item.Own || same(items[i].Text, address)) {
+			return nil, false, nil
+		}
 	}
 	return items, true, nil
 }
 
-// left reports whether an alias that is not enabled here, or names a user's own
-// mailbox, is the agent's.
-func (a *Aliases) left(items []Item, err error) bool {
-	return a.Agent && (errors.Is(err, ErrDisabled) || err == nil && slices.ContainsFunc(items, func(item Item) bool { return item.Own }))
-}
+// left reports whether an alias that is not enabled here is the agent's.
+func (a *Aliases) left(err error) bool { return a.Commands && errors.Is(err, ErrDisabled) }
 
-// owned reports whether an alias is left to the agent because it has an owner.
+// owned reports whether an alias has an owner, whom only the agent heeds.
 func (a *Aliases) owned(ctx context.Context, address string) (bool, error) {
-	if !a.Owners {
+	if !a.Agent {
 		return false, nil
 	}
 	local, domain := Split(address)

@@ -55,7 +55,7 @@ func TestDestinations(t *testing.T) {
 	assert.Equal(t, []string{"alice@here", "bob@there"}, got)
 	_, err = a.Expand(t.Context(), "cmd@here")
 	assert.ErrorIs(t, err, rewrite.ErrDisabled)
-	a.Agent = true
+	a.Commands = true
 	got, err = a.Expand(t.Context(), "cmd@here")
 	require.NoError(t, err)
 	assert.Equal(t, []string{"cmd@here"}, got, "the agent's")
@@ -64,10 +64,12 @@ func TestDestinations(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, ok)
 
-	// A list with an owner is left to the agent, who sends it in his name.
-	owned := &rewrite.Aliases{Table: table{"list": "alice, bob", "owner-list": "carol", "plain": "alice"}, Domains: table{"here": "OK"}, Delimiter: "+", Owners: true}
-	for address, want := range map[string][]string{"list@here": {"list@here"}, "list+x@here": {"list+x@here"}, "owner-list@here": {"carol@here"}, "plain@here": {"alice@here"}} {
-		got, err := owned.Expand(t.Context(), address)
+	// What only the agent can do is left to it.
+	led := &rewrite.Aliases{Table: table{"list": "alice, bob", "owner-list": "carol", "plain": "alice", "self": "Self, bob", "own": `\alice, bob`, "more": "list, self, zoe"},
+		Domains: table{"here": "OK"}, Delimiter: "+", Agent: true}
+	for address, want := range map[string][]string{"list@here": {"list@here"}, "list+x@here": {"list+x@here"}, "owner-list@here": {"carol@here"}, "plain@here": {"alice@here"},
+		"self@here": {"self@here"}, "own@here": {"own@here"}, "more@here": {"list@here", "self@here", "zoe@here"}} {
+		got, err := led.Expand(t.Context(), address)
 		require.NoError(t, err)
 		assert.Equal(t, want, got, address)
 	}

@@ -75,6 +75,6 @@
 // # Caveats
 //
 // "|command" and "/file" are understood in aliases(5) and refused, or left to an agent
-// with Aliases.Agent; ":include:" is heeded when Aliases.Includes opens files. An owner-
-// alias changes the sender, which only an agent can do: see Aliases.Owners.
+// with Aliases.Commands; ":include:" is heeded when Aliases.Includes opens files. An owner-
+// alias changes the sender, which only an agent can do.
 package rewrite

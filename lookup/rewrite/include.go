@@ -181,7 +181,7 @@ func (a *Aliases) enabled(items []Item) error {
 				return err
 			}
 		}
-		if a.disabled(item) && (item.Kind == ToInclude || !a.Agent) {
+		if a.disabled(item) && (item.Kind == ToInclude || !a.Commands) {
 			return fmt.Errorf("%s %w: %.100q", item.Kind, ErrDisabled, item.Text)
 		}
 	}

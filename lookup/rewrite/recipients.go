@@ -47,7 +47,7 @@ func (x *Expander) entry(ctx context.Context, address string) (string, bool, err
 	value, ok, err := x.Aliases.find(ctx, address)
 	if ok {
 		_, err = x.Aliases.destinations(value)
-		if x.Aliases.left(nil, err) {
+		if x.Aliases.left(err) {
 			err = nil
 		}
 	}

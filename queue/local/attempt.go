@@ -49,8 +49,13 @@ func (t *attempt) run(ctx context.Context, all []destination) mtakit.Result {
 	var first *mtakit.Result // that refused
 	var waiting []destination
 	var last, wait mtakit.Result
+	boxes := t.mailboxes(ctx, own)
 	for i := range own {
-		last = t.direct(ctx, &own[i])
+		if own[i].kind == toMailbox {
+			last, boxes = boxes[0], boxes[1:]
+		} else {
+			last = t.direct(ctx, &own[i])
+		}
 		switch last.Outcome {
 		case mtakit.Bounced:
 			if first == nil {
@@ -221,11 +226,8 @@ func (t *attempt) notForwarded(ctx context.Context, err error) mtakit.Result {
 	return failed(4, 3, 0, "cannot forward")
 }
 
-// direct delivers to one destination that is at its end here.
+// direct delivers to one command, file or folder.
 func (t *attempt) direct(ctx context.Context, to *destination) mtakit.Result {
-	if to.kind == toMailbox {
-		return t.mailbox(ctx, to)
-	}
 	user, err := t.who(to)
 	if err != nil {
 		return t.result(ctx, to, err)
@@ -254,12 +256,20 @@ func (t *attempt) file(ctx context.Context, to *destination, user User) error {
 	return errDisabled
 }
 
-// mailbox hands the message to the agent for mailboxes.
-func (t *attempt) mailbox(ctx context.Context, to *destination) mtakit.Result {
+// mailboxes hands the message to the agent for mailboxes, for all of them in one go, and
+// returns their results in their order.
+func (t *attempt) mailboxes(ctx context.Context, own []destination) []mtakit.Result {
 	d := *t.d
-	d.Recipients = []mtakit.Recipient{{Address: to.text, Options: t.recipient.Options, Original: t.recipient.OriginalAddress()}}
-	d.Report = nil
-	return t.agent.Mailboxes.Deliver(ctx, &d)[0]
+	d.Recipients, d.Report = nil, nil
+	for i := range own {
+		if own[i].kind == toMailbox {
+			d.Recipients = append(d.Recipients, mtakit.Recipient{Address: own[i].text, Options: t.recipient.Options, Original: t.recipient.OriginalAddress()})
+		}
+	}
+	if len(d.Recipients) == 0 {
+		return nil
+	}
+	return t.agent.Mailboxes.Deliver(ctx, &d)
 }
 
 // who acts for a destination.
