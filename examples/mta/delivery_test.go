@@ -103,13 +103,19 @@ func TestWarning(t *testing.T) {
 	assert.NoDirExists(t, filepath.Join(p.dir, "mail", "example.test", "carol"))
 }
 
-// TestBounce: what can never be delivered goes back.
+// TestBounce: what can never be delivered is refused, and goes back where that is seen
+// only when an alias has been followed.
 func TestBounce(t *testing.T) {
 	t.Parallel()
-	p := launch(t, tablesIn(t, map[string]string{"transport": "gone.example error:5.1.2 this domain is no more\n"}))
-	dial(t, p.smtp).send("alice@example.test", "friend@gone.example", hello)
+	p := launch(t, tablesIn(t, map[string]string{"transport": "gone.example error:5.1.2 this domain is no more\nlater.example retry:4.4.3 come again\n",
+		"virtual": "moved@example.test friend@gone.example\n"}))
+	c := dial(t, p.smtp)
+	c.talk("MAIL FROM:<alice@example.test>", "250",
+		"RCPT TO:<friend@gone.example>", "550 5.1.2 <friend@gone.example>: Recipient address rejected: this domain is no more",
+		"RCPT TO:<friend@later.example>", "450 4.4.3 ", "RSET", "250")
+	c.send("alice@example.test", "moved@example.test", hello)
 	human, fields := report(t, p.mails(t, "example.test/alice", 1)[0])
-	assert.Contains(t, human, "this domain is no more")
+	assert.Contains(t, human, "(expanded from <moved@example.test>): this domain is")
 	assert.Contains(t, fields, "Status: 5.1.2")
 	assert.Contains(t, fields, "Action: failed")
 }

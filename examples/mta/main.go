@@ -134,7 +134,10 @@ func (s *server) wire(c config, t *tables, observer mtakit.Observer) {
 			restrictions.CheckRecipientAccess{Table: lookup.AccessAddress(tagged("To:", t.access)), Named: restrictions.Named{
 				"reject_unverified_recipient": restrictions.RejectUnverifiedRecipient{Verifier: s.verified}}},
 		},
-		Unlisted: restrictions.RejectUnlistedRecipient{Domains: t.domains, Recipients: &rewrite.Recipients{Canonical: canonical, Expander: expander}},
+		Unlisted: restrictions.List{
+			restrictions.RejectUnlistedRecipient{Domains: t.domains, Recipients: &rewrite.Recipients{Canonical: canonical, Expander: expander}},
+			restrictions.RejectUnroutableRecipient{Router: router, Replaced: aliased},
+		},
 	}
 	checks := filter.Chain{filter.HeaderChecks{Table: t.header}, filter.BodyChecks{Table: t.body}} // what PASS ends
 	filters := filter.Chain{checks, &arrival}
