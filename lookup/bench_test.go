@@ -100,7 +100,7 @@ var headers = []string{
 }
 
 func BenchmarkRegexp(b *testing.B) {
-	benchmarkPatterns(b, func(text string) (LookupTable, []error) { return ParseRegexp("bench", text) })
+	benchmarkPatterns(b, func(text string) (LookupTable, []error) { return ParseRegexp("bench", text, Options{}) })
 }
 
 func BenchmarkPCRE(b *testing.B) {
@@ -131,7 +131,7 @@ func BenchmarkRegexpLoad(b *testing.B) {
 	var table *Regexp
 	b.ReportAllocs()
 	for b.Loop() {
-		table, _ = ParseRegexp("bench", text)
+		table, _ = ParseRegexp("bench", text, Options{})
 	}
 	b.ReportMetric(float64(heap()-before)/n, "B/rule")
 	runtime.KeepAlive(table)

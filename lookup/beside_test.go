@@ -32,7 +32,7 @@ func BenchmarkBesidePostmap(b *testing.B) {
 		keys             []string
 		parse            func(text string) LookupTable
 	}{
-		{"regexp, 10,000 rules", "regexp", headerChecks(10_000), fields, func(text string) LookupTable { t, _ := ParseRegexp("f", text); return t }},
+		{"regexp, 10,000 rules", "regexp", headerChecks(10_000), fields, func(text string) LookupTable { t, _ := ParseRegexp("f", text, Options{}); return t }},
 		{"pcre, 10,000 rules", "pcre", headerChecks(10_000), fields, func(text string) LookupTable { t, _ := ParsePCRE("f", text, Options{}); return t }},
 		{"cidr, 10,000 networks", "cidr", networks(10_000), addresses, func(text string) LookupTable { t, _ := ParseCIDR("f", text, Options{}); return t }},
 		{"texthash, 1,000,000 keys", "texthash", manyKeys(1_000_000), users, func(text string) LookupTable { t, _ := ParseHash("f", text, Options{}); return t }},

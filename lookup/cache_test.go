@@ -230,7 +230,7 @@ func TestCacheIsBounded(t *testing.T) {
 func TestCacheOfParts(t *testing.T) {
 	t.Parallel()
 	text := "/./ pattern\n"
-	rules, _ := lookup.ParseRegexp("f", text)
+	rules, _ := lookup.ParseRegexp("f", text, lookup.Options{})
 	c := &lookup.Cache{Table: lookup.Maps(rules, lookup.Inline{"other": "x"})}
 	value, ok, err := c.Lookup(t.Context(), "a")
 	require.NoError(t, err)
@@ -245,7 +245,7 @@ func TestWrappers(t *testing.T) {
 	t.Parallel()
 	hash, problems := lookup.ParseHash("f", "key value\nother v2\n", lookup.Options{})
 	require.Empty(t, problems)
-	rules, _ := lookup.ParseRegexp("f", "/^key$/ value\n/^other$/ v2\n")
+	rules, _ := lookup.ParseRegexp("f", "/^key$/ value\n/^other$/ v2\n", lookup.Options{})
 	for _, inner := range []lookup.LookupTable{hash, rules} {
 		contents := tabletest.Contents{Found: map[string]string{"key": "value", "OTHER": "v2"}, Missing: []string{"none"}}
 		tabletest.Run(t, &lookup.Cache{Table: inner}, contents)

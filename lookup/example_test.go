@@ -65,7 +65,7 @@ func ExampleParseRegexp() {
 /^subject: *(.*)$/   WARN about $1
 /^date:/i            REJECT small letters
 /(unfinished/        REJECT
-`)
+`, lookup.Options{})
 	for _, header := range []string{"SUBJECT: hello", "Date: today", "date: today"} {
 		value, ok, _ := table.Lookup(context.Background(), header)
 		fmt.Println(header, "=>", value, ok)

@@ -61,7 +61,7 @@ func OpenAliases(path string, o Options) (*File, error) {
 // OpenRegexp opens a table in the format of regexp_table(5).
 func OpenRegexp(path string, o Options) (*File, error) {
 	return open(path, o, func(file, text string, o Options) (LookupTable, []error) {
-		return parseRegexp(file, text, o)
+		return ParseRegexp(file, text, o)
 	})
 }
 

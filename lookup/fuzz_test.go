@@ -97,7 +97,7 @@ func FuzzRegexp(f *testing.F) {
 		f.Add(s, "abc \xff")
 	}
 	f.Fuzz(func(t *testing.T, text, key string) {
-		table, _ := ParseRegexp("f", text)
+		table, _ := ParseRegexp("f", text, Options{})
 		_, ok, err := table.Lookup(t.Context(), key)
 		assert.NoError(t, err)
 		assert.False(t, ok && key == "")

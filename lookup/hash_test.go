@@ -77,7 +77,7 @@ func TestProblemsAreBounded(t *testing.T) {
 
 func TestProblems(t *testing.T) {
 	t.Parallel()
-	regexp := func(text string) []error { _, p := lookup.ParseRegexp("f", text); return p }
+	regexp := func(text string) []error { _, p := lookup.ParseRegexp("f", text, lookup.Options{}); return p }
 	cidr := func(text string) []error { _, p := lookup.ParseCIDR("f", text, lookup.Options{}); return p }
 	networks := func(text string) []error { _, p := lookup.ParseNetworks("f", text, lookup.Options{}); return p }
 	hash := func(text string) []error { _, p := lookup.ParseHash("f", text, lookup.Options{}); return p }

@@ -63,7 +63,7 @@ func Types() map[string]OpenFunc {
 	text := openFile(func(path string, o Options) (*File, error) { return open(path, o, parseEither) })
 	return map[string]OpenFunc{
 		"hash": text, "btree": text, "texthash": openFile(OpenHash), "aliases": openFile(OpenAliases),
-		"regexp": openRules(OpenRegexp, func(text string, o Options) (LookupTable, []error) { return parseRegexp("inline", text, o) }),
+		"regexp": openRules(OpenRegexp, func(text string, o Options) (LookupTable, []error) { return ParseRegexp("inline", text, o) }),
 		"pcre":   openRules(OpenPCRE, func(text string, o Options) (LookupTable, []error) { return ParsePCRE("inline", text, o) }),
 		"cidr":   openRules(OpenCIDR, func(text string, o Options) (LookupTable, []error) { return ParseCIDR("inline", text, o) }),
 		"inline": func(_ context.Context, _ *Opener, name string) (LookupTable, error) { return ParseInline(name) },

@@ -46,7 +46,7 @@ func TestCatastrophe(t *testing.T) {
 // only where its own pattern is tried.
 func TestSlowBackReference(t *testing.T) {
 	t.Parallel()
-	table, problems := parseRegexp("slow", "/^quick/ quick\n/^(a+)+\\1$/ slow\n", Options{MatchTime: 100 * time.Millisecond})
+	table, problems := ParseRegexp("slow", "/^quick/ quick\n/^(a+)+\\1$/ slow\n", Options{MatchTime: 100 * time.Millisecond})
 	require.Empty(t, problems)
 	_, ok, err := table.Lookup(t.Context(), strings.Repeat("a", 5000)+"!")
 	require.ErrorIs(t, err, ErrMatchTime)
@@ -55,7 +55,7 @@ func TestSlowBackReference(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, ok)
 	assert.Equal(t, "quick", value)
-	fast, _ := parseRegexp("fast", "/(a+)+$/ a\n", Options{})
+	fast, _ := ParseRegexp("fast", "/(a+)+$/ a\n", Options{})
 	assert.Zero(t, fast.patterns.limit)
 }
 

@@ -201,7 +201,7 @@ func openText(t *testing.T, kind, text string) lookup.LookupTable {
 	t.Helper()
 	switch kind {
 	case "regexp":
-		table, problems := lookup.ParseRegexp("table", text)
+		table, problems := lookup.ParseRegexp("table", text, lookup.Options{})
 		t.Log(problems)
 		return table
 	case "pcre":

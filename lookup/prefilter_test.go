@@ -101,7 +101,7 @@ func TestPrefilter(t *testing.T) {
 	for seed := range uint64(600) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		text, keys := randomRules(r, 1+r.IntN(90), 40)
-		table, _ := ParseRegexp("random", text)
+		table, _ := ParseRegexp("random", text, Options{})
 		for _, key := range keys {
 			want, wantOK := table.patterns.plain(key)
 			got, ok, err := table.Lookup(t.Context(), key)
@@ -119,7 +119,7 @@ func TestPrefilter(t *testing.T) {
 func FuzzPrefilter(f *testing.F) {
 	f.Add("/^a(b|cd)/ x\n!/e/ y\nif /f/\n/gh*/ z\nendif", "acdf")
 	f.Fuzz(func(t *testing.T, text, key string) {
-		table, _ := ParseRegexp("f", text)
+		table, _ := ParseRegexp("f", text, Options{})
 		want, wantOK := table.patterns.plain(key)
 		got, ok, err := table.Lookup(t.Context(), key)
 		require.NoError(t, err)
@@ -192,7 +192,7 @@ func TestRepeatedText(t *testing.T) {
 	for i := range 3000 {
 		fmt.Fprintf(&text, "/^subject: x{%d}y/ %d\n", i%900+1, i)
 	}
-	table, problems := ParseRegexp("many", text.String())
+	table, problems := ParseRegexp("many", text.String(), Options{})
 	require.Empty(t, problems)
 	_, ok, err := table.Lookup(t.Context(), strings.Repeat("subject: ", 20_000))
 	require.NoError(t, err)
@@ -207,7 +207,7 @@ func TestManyPrograms(t *testing.T) {
 	for i := range maxPrograms + 1000 {
 		fmt.Fprintf(&text, "/ab.*[0-9]%d$/ %d\n", i, i)
 	}
-	table, _ := ParseRegexp("many", text.String())
+	table, _ := ParseRegexp("many", text.String(), Options{})
 	for range 2 {
 		value, ok, err := table.Lookup(t.Context(), "abx 75095")
 		require.NoError(t, err)
@@ -235,7 +235,7 @@ func TestHostileKey(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	linear, problems := ParseRegexp("many", text.String())
+	linear, problems := ParseRegexp("many", text.String(), Options{})
 	require.Empty(t, problems)
 	_, ok, err = linear.Lookup(ctx, key.String())
 	require.ErrorIs(t, err, context.Canceled)
@@ -256,7 +256,7 @@ func TestLargePattern(t *testing.T) {
 	require.ErrorIs(t, err, ErrMatchTime)
 	assert.False(t, ok)
 
-	linear, problems := ParseRegexp("large", rule)
+	linear, problems := ParseRegexp("large", rule, Options{})
 	require.Empty(t, problems)
 	late := &countdown{Context: t.Context(), left: 3}
 	_, ok, err = linear.Lookup(late, key)
@@ -284,7 +284,7 @@ func TestWatched(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 11))
 		text, keys := randomRules(r, 20, 20)
-		table, _ := ParseRegexp("random", text)
+		table, _ := ParseRegexp("random", text, Options{})
 		for i := range table.patterns.rules {
 			p := table.patterns.rules[i].pattern.first
 			for _, key := range keys {

@@ -15,10 +15,8 @@ type Regexp struct{ patterns *patterns }
 //
 // Patterns do not care for case, and the flag i makes them do so. They are matched in
 // time linear in the key's length, but for those with back references ("\1"): a lookup
-// in which these take longer than the default of Options.MatchTime fails.
-func ParseRegexp(file, text string) (*Regexp, []error) { return parseRegexp(file, text, Options{}) }
-
-func parseRegexp(file, text string, o Options) (*Regexp, []error) {
+// in which these take longer than Options.MatchTime fails.
+func ParseRegexp(file, text string, o Options) (*Regexp, []error) {
 	p, problems := parsePatterns(file, text, posixReader{o.limit()})
 	for i := range p.rules {
 		if p.rules[i].pattern.backtracks() {

@@ -124,9 +124,9 @@ func policy() *restrictions.Stages {
 
 // filters are header and body checks and aliases, some of them bombs.
 func filters(t testing.TB) filter.Chain {
-	header, problems := lookup.ParseRegexp("header_checks", "/^Subject: .*forbidden/ REJECT\n/^X-Old:/ IGNORE\n")
+	header, problems := lookup.ParseRegexp("header_checks", "/^Subject: .*forbidden/ REJECT\n/^X-Old:/ IGNORE\n", lookup.Options{})
 	require.Empty(t, problems)
-	body, problems := lookup.ParseRegexp("body_checks", "/forbidden fruit/ REJECT\n")
+	body, problems := lookup.ParseRegexp("body_checks", "/forbidden fruit/ REJECT\n", lookup.Options{})
 	require.Empty(t, problems)
 	virtual := lookup.Inline{"wide@example.test": many("leaf", 1500), "loop@example.test": "loop2@example.test",
 		"loop2@example.test": "loop@example.test", "list@example.test": many("member", 900)}
