@@ -84,7 +84,11 @@ func (h *SQLHosts) attempt(ctx context.Context, ask func(context.Context, Querie
 		if err == nil || isAnswer(err) {
 			return err
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", host, err))
+		err = fmt.Errorf("%s: %w", host, err)
+		// The only host, which is asked twice, mostly says the same.
+		if len(errs) == 0 || errs[len(errs)-1].Error() != err.Error() {
+			errs = append(errs, err)
+		}
 		if ctx.Err() != nil {
 			break
 		}

@@ -358,6 +358,7 @@ func TestHostsThatCannotBeAsked(t *testing.T) {
 	} {
 		_, ok, err := mailTable(t, hosts, lookup.MySQL, 0).Lookup(t.Context(), "x")
 		require.ErrorContains(t, err, reason[:len(reason)-1])
+		assert.NotContains(t, err.Error(), "\n", "the same is said once")
 		assert.False(t, ok)
 		require.NoError(t, hosts.Close())
 	}
