@@ -27,10 +27,11 @@
 //  3. At SIGHUP call Reload.
 //
 // A format of your own is a Format: a function that makes a Version of an open
-// file.
+// file. When the Version is a Sequence, All lists the table.
 //
 // # Caveats
 //
 // A file that is damaged inside is found out by the lookup that meets the
-// damage: that is an error, never a miss.
+// damage: that is an error, never a miss. Whoever wants to know that all is there
+// reads All to its end.
 package compiled

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"os"
 	"strings"
@@ -28,6 +29,14 @@ type Version interface {
 	// Get returns the value under exactly these bytes. It may be called from any number of goroutines at once. An error means that
 	// the file is damaged.
 	Get(key string) (value string, ok bool, err error)
+}
+
+// Sequence is a Version that can be listed, too.
+type Sequence interface {
+	Version
+	// All yields the keys and values as they stand in the file, in its order. An
+	// error, which is the last that is yielded, means that the file is damaged.
+	All() iter.Seq2[lookup.Entry, error]
 }
 
 // Format makes a Version of a file, which it must not close and may not use
@@ -88,6 +97,34 @@ func (f *File) Lookup(_ context.Context, key string) (value string, ok bool, err
 	}
 	value, _, _ = strings.Cut(value, "\x00")
 	return value, ok, nil
+}
+
+// All yields the keys with their values, in the order of the file: both without
+// the NUL that some programs end them with, and keys in the case in which they
+// stand there. It ends with an error where the file is damaged; the error is
+// errors.ErrUnsupported when its format cannot be listed.
+func (f *File) All() iter.Seq2[lookup.Entry, error] {
+	return func(yield func(lookup.Entry, error) bool) {
+		s, ok := f.current.Load().version.(Sequence)
+		if !ok {
+			yield(lookup.Entry{}, fmt.Errorf("table %s: list: %w", f.path, errors.ErrUnsupported))
+			return
+		}
+		n := 0
+		for e, err := range s.All() {
+			if err != nil {
+				yield(lookup.Entry{}, fmt.Errorf("table %s: %w", f.path, err))
+				return
+			}
+			n++
+			e.Key = strings.TrimSuffix(e.Key, "\x00")
+			e.Value, _, _ = strings.Cut(e.Value, "\x00")
+			e.Line = n
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
 }
 
 // look checks the file when that is due.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -64,6 +65,56 @@ func TestFile(t *testing.T) {
 	require.ErrorIs(t, err, compiled.ErrFormat)
 	require.ErrorContains(t, err, path)
 	assert.False(t, ok)
+}
+
+// listed is pairs that can be listed.
+type listed struct{ pairs }
+
+func (l listed) All() iter.Seq2[lookup.Entry, error] {
+	return func(yield func(lookup.Entry, error) bool) {
+		for pair := range strings.SplitSeq(string(l.pairs), "|") {
+			k, v, ok := strings.Cut(pair, "=")
+			if !ok {
+				yield(lookup.Entry{}, compiled.ErrFormat)
+				return
+			}
+			if !yield(lookup.Entry{Key: k, Value: v}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func openListed(file *os.File, size int64) (compiled.Version, error) {
+	v, err := open(file, size)
+	if err != nil {
+		return nil, err
+	}
+	return listed{v.(pairs)}, nil
+}
+
+func TestAll(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "t")
+	write(t, path, "A=1|b\x00=2\x00|\x00=|c=3\x00x|broken", time.Now())
+	f, err := compiled.Open(path, openListed, lookup.Options{})
+	require.NoError(t, err)
+	var got []lookup.Entry
+	for e, e2 := range f.All() {
+		got = append(got, e)
+		err = e2
+	}
+	assert.Equal(t, []lookup.Entry{{Key: "A", Value: "1", Line: 1}, {Key: "b", Value: "2", Line: 2}, {Line: 3}, {Key: "c", Value: "3", Line: 4}, {}}, got)
+	require.ErrorIs(t, err, compiled.ErrFormat)
+	require.ErrorContains(t, err, path)
+	for e := range f.All() {
+		assert.Equal(t, "A", e.Key)
+		break
+	}
+	for _, err = range table(t, path, nil).All() {
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+	}
+	require.ErrorContains(t, err, path)
 }
 
 // TestFileChanges goes through the looks at a file in virtual time, in which files
