@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/mtakit/mtakit/lookup"
 	"github.com/mtakit/mtakit/lookup/bdb"
+	"github.com/mtakit/mtakit/lookup/compiled"
 	"github.com/mtakit/mtakit/lookup/internal/postfixtest"
 	"github.com/mtakit/mtakit/lookup/tabletest"
 )
@@ -38,6 +40,19 @@ func manyKeys() (text string, keys []string) {
 	return b.String(), keys
 }
 
+// list returns what All yields as postmap -s prints it, sorted.
+func list(t *testing.T, table *compiled.File) []string {
+	t.Helper()
+	var lines []string
+	for e, err := range table.All() {
+		require.NoError(t, err)
+		lines = append(lines, e.Key+"\t"+e.Value+"\n")
+		require.Equal(t, len(lines), e.Line)
+	}
+	slices.Sort(lines)
+	return lines
+}
+
 func TestPostmap(t *testing.T) {
 	t.Parallel()
 	p := postfixtest.New(t, "postfix")
@@ -58,6 +73,7 @@ func TestPostmap(t *testing.T) {
 				require.NoError(t, err)
 				require.False(t, ok, e.Key)
 			}
+			require.Equal(t, p.List(t, kind, path), list(t, table))
 			tabletest.Run(t, table, tabletest.Contents{
 				Found:   map[string]string{"user41@example.org": "value41 x", "USER0@example.org": "value0"},
 				Missing: []string{"user100000@example.org", "zz", "a"},
@@ -84,6 +100,7 @@ func TestPostalias(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, want[key], value, "%s %s", kind, key)
 		}
+		assert.Equal(t, p.List(t, kind, path), list(t, table))
 	}
 }
 
@@ -117,7 +134,31 @@ func TestLoad(t *testing.T) {
 					require.True(t, ok, "%s %s %s: %s", kind, order, size, lines[i])
 					require.Equal(t, lines[i+1], value)
 				}
+				require.Len(t, list(t, table), 3000)
 			}
+		}
+	}
+}
+
+// TestAll lists what postmap lists when there was never anything, and when much was
+// taken away again.
+func TestAll(t *testing.T) {
+	t.Parallel()
+	p := postfixtest.New(t, "postfix")
+	text, keys := manyKeys()
+	for _, kind := range kinds {
+		path := p.Make(t, kind, "none"+kind, "# nothing\n", false)
+		table, err := bdb.Open(path+".db", lookup.Options{})
+		require.NoError(t, err)
+		require.Empty(t, list(t, table))
+
+		path = p.Make(t, kind, "less"+kind, text, false)
+		p.Delete(t, kind, path, keys[100:60_000])
+		table, err = bdb.Open(path+".db", lookup.Options{})
+		require.NoError(t, err)
+		require.Equal(t, p.List(t, kind, path), list(t, table))
+		for range table.All() {
+			break
 		}
 	}
 }

@@ -104,7 +104,8 @@ func (t *btree) leaf(p page, key []byte) (string, bool, error) {
 	if found < 0 {
 		return "", false, nil
 	}
-	return t.value(p, 2*found+1)
+	b, ok, err := t.value(p, 2*found+1)
+	return string(b), ok, err
 }
 
 // What stands before the bytes of an item.
@@ -148,15 +149,12 @@ func (t *btree) content(item []byte, header int) ([]byte, error) {
 	return nil, fmt.Errorf("%w: item of type %d", ErrFormat, item[2])
 }
 
-// value returns the value that is item i.
-func (t *btree) value(p page, i int) (string, bool, error) {
+// value returns the value that is item i, unless it is deleted.
+func (t *btree) value(p page, i int) ([]byte, bool, error) {
 	item, err := p.item(i, leafHeader)
-	if err != nil {
-		return "", false, err
-	}
-	if item[2]&btreeDeleted != 0 {
-		return "", false, nil
+	if err != nil || item[2]&btreeDeleted != 0 {
+		return nil, false, err
 	}
 	b, err := t.content(item, leafHeader)
-	return string(b), err == nil, err
+	return b, err == nil, err
 }

@@ -15,11 +15,17 @@
 // no chain is followed further than the file has pages: a damaged file gives
 // errors that wrap ErrFormat and nothing worse.
 //
+// All lists a file: the buckets with their chains, or the leaves of the tree from
+// left to right, that is, in the order of the keys. That a key is in the bucket of
+// another or behind a greater one, where no lookup would find it, is damage, and so
+// is a page that is met twice.
+//
 // # Use
 //
 //  1. Open the file by its whole name: "/etc/postfix/access.db". Postfix calls it
 //     "hash:/etc/postfix/access", without the ".db".
-//  2. For new tables prefer text, or package cdb.
+//  2. Whoever has lost the text of a table has it back from All.
+//  3. For new tables prefer text, or package cdb.
 //
 // # Caveats
 //

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/mtakit/mtakit/lookup/compiled"
 )
 
 // FuzzDamage overwrites parts of a file. Whatever then is asked, the answer is
@@ -54,11 +56,58 @@ func FuzzDamage(f *testing.F) {
 			assert.False(t, err != nil && ok)
 			assert.False(t, !ok && value != "")
 		}
+		checkAll(t, version.(compiled.Sequence), len(b))
 	})
 }
 
 func overwrite(b []byte, at int, damage []byte) {
 	if at >= 0 && at < len(b) {
 		copy(b[at:], damage)
+	}
+}
+
+// checkAll lists a file: no more than its size. It returns the error that ends it.
+func checkAll(t *testing.T, version compiled.Sequence, size int) error {
+	t.Helper()
+	for e, err := range version.All() {
+		if err != nil {
+			require.ErrorIs(t, err, ErrFormat)
+			return err
+		}
+		if size -= len(e.Key) + len(e.Value); size < 0 {
+			require.Fail(t, "more than the file has")
+		}
+	}
+	return nil
+}
+
+// TestDamagedList cuts files off, and writes numbers all over them, which lead
+// from pages to others: the list ends, and where a page is missing, with an error.
+func TestDamagedList(t *testing.T) {
+	t.Parallel()
+	names, err := filepath.Glob("testdata/*.db")
+	require.NoError(t, err)
+	for _, name := range names {
+		whole, err := os.ReadFile(name)
+		require.NoError(t, err)
+		version, err := parse(whole)
+		require.NoError(t, err)
+		require.NoError(t, checkAll(t, version.(compiled.Sequence), len(whole)))
+		for size := 512; size < len(whole); size += 512 {
+			if version, err = parse(whole[:size]); err == nil {
+				require.ErrorIs(t, checkAll(t, version.(compiled.Sequence), size), ErrFormat, "%s: %d of %d bytes", name, size, len(whole))
+			}
+		}
+		errs := 0
+		for at := 0; at < len(whole); at += 7 {
+			for _, b := range []byte{1, 3, 255} {
+				damaged := bytes.Clone(whole)
+				damaged[at] = b
+				if version, err = parse(damaged); err == nil && checkAll(t, version.(compiled.Sequence), len(whole)) != nil {
+					errs++
+				}
+			}
+		}
+		require.NotZero(t, errs, name)
 	}
 }

@@ -53,20 +53,31 @@ func (h *hash) bucket(key string) uint32 {
 	if b > h.maxBucket {
 		b = n & h.lowMask
 	}
-	return b + h.spares[bits.Len32(b)%32]
+	return h.first(b)
+}
+
+// first returns the first page of a bucket.
+func (h *hash) first(bucket uint32) uint32 { return bucket + h.spares[bits.Len32(bucket)%32] }
+
+// hashPage returns a page of a bucket. That of one that was never used is all zeros.
+func (h *hash) hashPage(number uint32) (page, error) {
+	p, err := h.page(number)
+	if err != nil {
+		return page{}, err
+	}
+	if k := p.kind(); k != hashSorted && k != hashUnsorted && k != 0 {
+		return page{}, fmt.Errorf("%w: page %d is none of a hash", ErrFormat, number)
+	}
+	return p, nil
 }
 
 // Get returns the value under key.
 func (h *hash) Get(key string) (string, bool, error) {
 	number := h.bucket(key)
 	for range h.pages() {
-		p, err := h.page(number)
+		p, err := h.hashPage(number)
 		if err != nil {
 			return "", false, err
-		}
-		// A bucket that was never used is a page of zeros.
-		if k := p.kind(); k != hashSorted && k != hashUnsorted && k != 0 {
-			return "", false, fmt.Errorf("%w: page %d is none of a hash", ErrFormat, number)
 		}
 		if value, ok, err := h.search(p, key); ok || err != nil {
 			return value, ok, err

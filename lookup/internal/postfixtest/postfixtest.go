@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -92,6 +93,26 @@ func (p *Postfix) Query(t testing.TB, kind, path string, keys []string) map[stri
 		answers[key] = strings.TrimSuffix(value, "\n")
 	}
 	return answers
+}
+
+// List returns the lines of a table, "key<tab>value", sorted.
+func (p *Postfix) List(t testing.TB, kind, path string) []string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), p.postmap, "-c", p.dir, "-s", kind+":"+path).Output()
+	if err != nil {
+		t.Fatalf("postmap -s: %v", err)
+	}
+	return slices.Sorted(strings.Lines(string(out)))
+}
+
+// Delete takes keys without line ends out of a table.
+func (p *Postfix) Delete(t testing.TB, kind, path string, keys []string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), p.postmap, "-c", p.dir, "-d", "-", kind+":"+path)
+	cmd.Stdin = strings.NewReader(strings.Join(keys, "\n") + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("postmap -d: %v: %s", err, out)
+	}
 }
 
 // AskAll asks a table for keys that may fail: those that postmap ends at are in
