@@ -45,6 +45,7 @@ func open(file *os.File, size int64) (compiled.Version, error) {
 // meta is what is used of the two pages that a file starts with.
 type meta struct {
 	pageSize    uint32
+	entries     uint64
 	root        uint64 // page number, or noPage
 	transaction uint64
 }
@@ -79,7 +80,7 @@ func readMeta(file io.ReaderAt, at int64) (meta, error) {
 		return meta{}, fmt.Errorf("%w: no meta page: %w", ErrFormat, err)
 	}
 	order := binary.LittleEndian
-	m := meta{pageSize: order.Uint32(b[40:]), root: order.Uint64(b[128:]), transaction: order.Uint64(b[144:])}
+	m := meta{pageSize: order.Uint32(b[40:]), entries: order.Uint64(b[120:]), root: order.Uint64(b[128:]), transaction: order.Uint64(b[144:])}
 	version, flags := order.Uint32(b[20:]), order.Uint16(b[92:])
 	switch {
 	case order.Uint16(b[10:])&pageMeta == 0 || order.Uint32(b[16:]) != magic:
@@ -242,33 +243,38 @@ func (d *database) leaf(p page, key []byte) (string, bool, error) {
 	if err != nil {
 		return "", false, err
 	}
+	b, err := d.value(n)
+	return string(b), err == nil, err
+}
+
+// value returns the value of a node of a leaf, in the memory of its page.
+func (d *database) value(n node) ([]byte, error) {
 	value := n[nodeHeader+n.keySize():]
 	switch n.flags() {
 	case 0:
 		if uint64(n.size()) > uint64(len(value)) {
-			return "", false, fmt.Errorf("%w: value of %d bytes", ErrFormat, n.size())
+			return nil, fmt.Errorf("%w: value of %d bytes", ErrFormat, n.size())
 		}
-		return string(value[:n.size()]), true, nil
+		return value[:n.size()], nil
 	case nodeBig:
 		if len(value) >= 8 {
-			b, err := d.big(binary.LittleEndian.Uint64(value), n.size())
-			return b, err == nil, err
+			return d.big(binary.LittleEndian.Uint64(value), n.size())
 		}
 	}
-	return "", false, fmt.Errorf("%w: node with flags %#x", ErrFormat, n.flags())
+	return nil, fmt.Errorf("%w: node with flags %#x", ErrFormat, n.flags())
 }
 
 // big returns a value that starts on a page and goes on over those behind it,
 // which have no headers.
-func (d *database) big(number uint64, size uint32) (string, error) {
+func (d *database) big(number uint64, size uint32) ([]byte, error) {
 	p, err := d.page(number)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	at := number*uint64(d.pageSize) + pageHeader
 	room := p.pages()*uint64(d.pageSize) - pageHeader
 	if p.flags()&pageOverflow == 0 || p.pages() == 0 || uint64(size) > room || at+uint64(size) > uint64(len(d.data)) {
-		return "", fmt.Errorf("%w: value of %d bytes from page %d", ErrFormat, size, number)
+		return nil, fmt.Errorf("%w: value of %d bytes from page %d", ErrFormat, size, number)
 	}
-	return string(d.data[at : at+uint64(size)]), nil
+	return d.data[at : at+uint64(size)], nil
 }

@@ -16,11 +16,15 @@
 // followed further down than it can be deep: a damaged file gives errors that
 // wrap ErrFormat and nothing worse.
 //
+// All lists a file in the order of its keys. Pages that are met twice, keys in
+// disorder, and more or fewer entries than the file says it has are damage.
+//
 // # Use
 //
 //  1. Open the file by its whole name: "/etc/postfix/access.lmdb". Postfix calls it
 //     "lmdb:/etc/postfix/access", without the ".lmdb".
-//  2. For new tables prefer text, or package cdb.
+//  2. Whoever has lost the text of a table has it back from All.
+//  3. For new tables prefer text, or package cdb.
 //
 // # Caveats
 //

@@ -43,6 +43,7 @@ func FuzzDamage(f *testing.F) {
 			assert.False(t, err != nil && ok)
 			assert.False(t, !ok && value != "")
 		}
+		checkAll(t, d)
 	})
 }
 
@@ -50,6 +51,49 @@ func overwrite(b []byte, at int, damage []byte) {
 	if at >= 0 && at < len(b) {
 		copy(b[at:], damage)
 	}
+}
+
+// checkAll lists a file: no more than its size. It returns the error that ends it.
+func checkAll(t *testing.T, d *database) error {
+	t.Helper()
+	size := len(d.data)
+	for e, err := range d.All() {
+		if err != nil {
+			require.ErrorIs(t, err, ErrFormat)
+			return err
+		}
+		if size -= len(e.Key) + len(e.Value); size < 0 {
+			require.Fail(t, "more than the file has")
+		}
+	}
+	return nil
+}
+
+// TestDamagedList cuts a file off, and writes numbers all over it, which lead from pages
+// to others: the list ends, and where a page is missing, with an error.
+func TestDamagedList(t *testing.T) {
+	t.Parallel()
+	whole, err := os.ReadFile("testdata/many.lmdb")
+	require.NoError(t, err)
+	m, err := newest(bytes.NewReader(whole))
+	require.NoError(t, err)
+	require.NoError(t, checkAll(t, &database{m, whole}))
+	for size := 0; size < len(whole); size += 512 {
+		require.ErrorIs(t, checkAll(t, &database{m, whole[:size]}), ErrFormat, "%d of %d bytes", size, len(whole))
+	}
+	errs := 0
+	for at := 2 * 4096; at < len(whole); at += 23 {
+		damaged := bytes.Clone(whole)
+		for b := range byte(8) {
+			damaged[at] = b
+			if checkAll(t, &database{m, damaged}) != nil {
+				errs++
+			}
+		}
+	}
+	require.NotZero(t, errs)
+	m.entries++
+	require.ErrorIs(t, checkAll(t, &database{m, whole}), ErrFormat)
 }
 
 // TestNewest checks that of the two meta pages that of the later transaction counts.

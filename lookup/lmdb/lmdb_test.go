@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mtakit/mtakit/lookup"
+	"github.com/mtakit/mtakit/lookup/compiled"
 	"github.com/mtakit/mtakit/lookup/internal/postfixtest"
 	"github.com/mtakit/mtakit/lookup/lmdb"
 	"github.com/mtakit/mtakit/lookup/tabletest"
@@ -23,16 +25,30 @@ func newPostfix(t *testing.T) *postfixtest.Postfix {
 	return postfixtest.New(t, "postfix-lmdb")
 }
 
+// list returns what All yields as postmap -s prints it, sorted.
+func list(t *testing.T, table *compiled.File) []string {
+	t.Helper()
+	var lines []string
+	for e, err := range table.All() {
+		require.NoError(t, err)
+		lines = append(lines, e.Key+"\t"+e.Value+"\n")
+	}
+	slices.Sort(lines)
+	return lines
+}
+
 func TestPostmap(t *testing.T) {
 	t.Parallel()
 	p := newPostfix(t)
 	var b strings.Builder
+	var keys []string
 	for i := range 100_000 {
+		keys = append(keys, fmt.Sprintf("User%d@example.org", i))
 		size := i % 40
 		if i%5000 == 7 {
 			size = 30_000
 		}
-		fmt.Fprintf(&b, "User%d@example.org value%d %s\n", i, i, strings.Repeat("x", size))
+		fmt.Fprintf(&b, "%s value%d %s\n", keys[i], i, strings.Repeat("x", size))
 	}
 	path := p.Make(t, "lmdb", "many", b.String(), false)
 	table, err := lmdb.Open(path+".lmdb", lookup.Options{})
@@ -46,8 +62,15 @@ func TestPostmap(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, ok, e.Key)
 	}
+	require.Equal(t, p.List(t, "lmdb", path), list(t, table))
+	p.Delete(t, "lmdb", path, keys[100:1100]) // each is a transaction
+	require.NoError(t, table.Reload(t.Context()))
+	require.Equal(t, p.List(t, "lmdb", path), list(t, table))
+	for range table.All() {
+		break
+	}
 	tabletest.Run(t, table, tabletest.Contents{
-		Found:   map[string]string{"user41@example.org": "value41 x", "USER0@example.org": "value0"},
+		Found:   map[string]string{"user81@example.org": "value81 x", "USER0@example.org": "value0"},
 		Missing: []string{"user100000@example.org", "zz", "a"},
 	})
 }
@@ -60,6 +83,7 @@ func TestEmptyDatabase(t *testing.T) {
 	_, ok, err := table.Lookup(t.Context(), "a")
 	require.NoError(t, err)
 	assert.False(t, ok)
+	assert.Empty(t, list(t, table))
 }
 
 func TestFilesThatAreNone(t *testing.T) {
