@@ -16,6 +16,9 @@ type options struct {
 	incremental bool    // -i
 	replace     bool    // -r
 	public      bool    // -p
+	header      bool    // -h
+	body        bool    // -b
+	mime        bool    // -m
 	kind        string  // of explain
 	delimiters  string  // of explain
 	tables      []string
@@ -74,8 +77,12 @@ func (o *options) set(letter byte) error {
 		o.public = true
 	case 'F':
 		return fmt.Errorf("-F is not known: values that are names of files are not followed")
-	case 'b', 'h', 'm':
-		return fmt.Errorf("-%c is not known: give header or body lines as keys", letter)
+	case 'h':
+		o.header = true
+	case 'b':
+		o.body = true
+	case 'm':
+		o.mime = true
 	default:
 		if strings.IndexByte(ignored, letter) < 0 {
 			return fmt.Errorf("invalid option -%c; %w", letter, errUsage)
@@ -102,6 +109,8 @@ func (o *options) check() error {
 		return errUsage
 	case o.sequence && (o.query != nil || o.remove != nil):
 		return fmt.Errorf("specify only one of -s or -q or -d")
+	case (o.header || o.body || o.mime) && (o.query == nil || *o.query != "-"):
+		return fmt.Errorf("specify -b -h or -m only with \"-q -\"")
 	}
 	return nil
 }

@@ -4,6 +4,8 @@
 //
 //	postmap -q KEY type:name...    the value under KEY in the first table that has it
 //	postmap -q - type:name...      for each key on standard input: key, tab, value
+//	postmap -h -b -m -q - type:name
+//	                               for the header fields and body lines of a message
 //	postmap -s type:name...        all that is in the tables
 //	postmap cdb:file               makes file.cdb of the text file
 //	postmap -i cdb:file            adds what is on standard input to file.cdb
@@ -45,7 +47,7 @@ func main() {
 }
 
 // errUsage is what is wrong with most command lines.
-var errUsage = errors.New("usage: postmap [-ir] [-d key] [-q key] [-s] [map_type:]file, or convert FROM TO, or explain [-kind KIND] KEY type:name")
+var errUsage = errors.New("usage: postmap [-bhimr] [-d key] [-q key] [-s] [map_type:]file, or convert FROM TO, or explain [-kind KIND] KEY type:name")
 
 // tool is one call of the program.
 type tool struct {

@@ -61,6 +61,9 @@ func TestAgainstPostfix(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write(t, "virtual", "# comment\na@Example.org  alice\nb@example.org bob, carol\nDup one\ndup two\nnovalue\n@example.net d\n")
 	write(t, "checks", "/^subject: (.*)$/ got $1\nif /x/\n!/y/ x without y\nendif\n")
+	write(t, "every", "/./ hit\n")
+	const message = "From: a@b\nSubject: x\n y\nContent-Type: multipart/mixed; boundary=q\n\npre\n--q\nContent-Type: text/plain\nX-Part: 1\n\npart\n--q\n" +
+		"Content-Type: message/rfc822\n\nSubject: nested\n\nnested body\n--q--\nend\n"
 	write(t, "networks", "10.0.0.0/8 inside\n!192.0.2.0/24 outside\n")
 	write(t, "main.cf", "compatibility_level = 3.6\nmail_owner = postfix\nsetgid_group = postdrop\nqueue_directory = /tmp\ndata_directory = /tmp\n")
 	write(t, "master.cf", "")
@@ -88,6 +91,9 @@ func TestAgainstPostfix(t *testing.T) {
 		{"-q - regexp:checks", "Subject: hello\nx\nxy\nz\n"},
 		{"-q - pcre:checks", "Subject: hello\nx\nxy\nz\n"},
 		{"-q - cidr:networks", "10.1.2.3\n192.0.2.1\n8.8.8.8\nhost\n"},
+		{"-h -q - regexp:every", message}, {"-hm -q - regexp:every", message}, {"-b -q - regexp:every", message}, {"-bm -q - regexp:every", message},
+		{"-hb -q - regexp:every", message}, {"-m -q - regexp:every", message}, {"-h -q - regexp:checks", message}, {"-h -q - regexp:checks", "no header\n"},
+		{"-h -q k regexp:checks", ""}, {"-bm -s regexp:checks", ""},
 		{"-q k texthash:missing", ""},
 		{"-q a@example.org texthash:virtual texthash:missing", ""},
 		{"-q none texthash:virtual texthash:missing", ""},
@@ -200,6 +206,20 @@ func TestBuild(t *testing.T) {
 	left, err := filepath.Glob(".*")
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// TestMessage: a message has its lines end as it likes, and may have all kinds of keys.
+func TestMessage(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "checks", "/^subject: (.*)$/ got $1\n/^body/ b\n")
+	for _, end := range []string{"\n", "\r\n"} {
+		out, errs, code := call(t, strings.ReplaceAll("Subject: x\n\nbody 1\nbody 2", "\n", end), "-hbm", "-q", "-", "regexp:checks")
+		assert.Zero(t, code, errs)
+		assert.Equal(t, "Subject: x\tgot x\nbody 1\tb\nbody 2\tb\n", out)
+	}
+	_, errs, code := call(t, "Subject: x\n", "-h", "-q", "-", "fail:broken")
+	assert.Equal(t, 1, code)
+	assert.Contains(t, errs, "query error")
 }
 
 // TestEndings has texts whose names end as compiled files do: they are not written over.

@@ -36,6 +36,13 @@ func (t *tool) ask(ctx context.Context, key string) (found bool, err error) {
 	}
 	out := bufio.NewWriter(t.out)
 	defer out.Flush()
+	if t.header || t.body {
+		found, err = t.askMessage(ctx, all, out)
+		if err != nil {
+			return found, failed(t.tables, err)
+		}
+		return found, out.Flush()
+	}
 	for key, err := range lines(t.in) {
 		if err != nil {
 			return false, err
