@@ -90,9 +90,11 @@ func (t *tool) write(path string, mode fs.FileMode, entries iter.Seq2[lookup.Ent
 	if t.replace {
 		entries = lastOf(entries)
 	}
+	var bad *lookup.LineError
 	for e, err := range entries {
 		if err == nil && e.Value == "" {
-			err = fmt.Errorf("line %d: key %q without a value, line skipped", e.Line, e.Key)
+			fmt.Fprintf(t.errs, "postmap: warning: line %d: key %q without a value, line skipped\n", e.Line, e.Key)
+			continue
 		}
 		if err == nil {
 			err = w.Put(e.Key, e.Value)
@@ -100,10 +102,10 @@ func (t *tool) write(path string, mode fs.FileMode, entries iter.Seq2[lookup.Ent
 		switch {
 		case errors.Is(err, cdb.ErrDuplicate):
 			fmt.Fprintf(t.errs, "postmap: warning: %s: duplicate entry: %q\n", path, e.Key)
-		case errors.Is(err, cdb.ErrTooLarge), errors.Is(err, cdb.ErrDamaged):
-			return err
-		case err != nil:
+		case errors.As(err, &bad):
 			fmt.Fprintln(t.errs, "postmap: warning:", err)
+		case err != nil: // half a table must not pass for one
+			return err
 		}
 	}
 	return w.Commit()

@@ -114,6 +114,9 @@ func TestAgainstPostfix(t *testing.T) {
 		{"-q a hash:old", ""},
 		{"-q - hash:aliases", "postmaster\nROOT\ntwo words\nnone\n"},
 		{"-q - lmdb:old", "a\nB\nc\n"},
+		{"-s hash:old", ""},
+		{"-s lmdb:old", ""},
+		{"-s hash:none", ""},
 		{"-ov -q dup cdb:virtual", ""},
 	}
 	answers := make([]answer, len(cases))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mtakit/mtakit/lookup"
 	"github.com/mtakit/mtakit/lookup/cdb"
+	"github.com/mtakit/mtakit/lookup/compiled"
 )
 
 // open opens the tables of the command line.
@@ -131,6 +132,8 @@ func (t *tool) entries(ctx context.Context, reference string) (lookup.LookupTabl
 	kind, _, _ := strings.Cut(reference, ":")
 	switch table := table.(type) {
 	case *cdb.Table:
+		return table, table.All(), nil
+	case *compiled.File:
 		return table, table.All(), nil
 	case *lookup.File:
 		if !lookup.FullKeyOnly(table) {
