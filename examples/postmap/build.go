@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -229,6 +230,23 @@ func (t *tool) without(name string, keys []string) (found bool, err error) {
 	return true, w.Commit()
 }
 
+// isNIS reports whether an entry is one of those that postalias(1) puts into each table,
+// which are there for NIS alone.
+func isNIS(e lookup.Entry) bool {
+	return e.Key == "YP_LAST_MODIFIED" || e.Key == "YP_MASTER_NAME" || e.Key == "@" && e.Value == "@"
+}
+
+// withoutNIS leaves out what no line of a text has made.
+func withoutNIS(entries iter.Seq2[lookup.Entry, error]) iter.Seq2[lookup.Entry, error] {
+	return func(yield func(lookup.Entry, error) bool) {
+		for e, err := range entries {
+			if (err != nil || !isNIS(e)) && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
 // convert writes a table as another: a cdb file, or a text.
 func (t *tool) convert(ctx context.Context, from, to string) error {
 	table, entries, err := t.entries(ctx, typed(from))
@@ -244,15 +262,17 @@ func (t *tool) convert(ctx context.Context, from, to string) error {
 	kind, name, _ := strings.Cut(typed(to), ":")
 	switch kind {
 	case "cdb":
-		return t.write(cdbName(name), mode, entries)
+		return t.write(cdbName(name), mode, withoutNIS(entries))
 	case "hash", "btree", "texthash":
-		return writeText(name, mode, entries)
+		return writeText(name, mode, withoutNIS(entries), asEntry)
+	case "aliases":
+		return writeText(name, mode, withoutNIS(entries), asAlias)
 	}
 	return fmt.Errorf("cannot write a %s table", kind)
 }
 
-// writeText writes "key value" lines to a new file, which must not exist.
-func writeText(name string, mode os.FileMode, entries iter.Seq2[lookup.Entry, error]) (err error) {
+// writeText writes the lines of entries to a new file, which must not exist.
+func writeText(name string, mode os.FileMode, entries iter.Seq2[lookup.Entry, error], line func(lookup.Entry) (string, bool)) (err error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
@@ -262,25 +282,48 @@ func writeText(name string, mode os.FileMode, entries iter.Seq2[lookup.Entry, er
 			err = errors.Join(err, os.Remove(name))
 		}
 	}()
+	out := bufio.NewWriter(f)
 	for e, err := range entries {
 		if err != nil {
 			return err
 		}
-		line := e.Key + "\t" + e.Value + "\n"
-		if back, ok := readsBack(line); !ok || back.Key != e.Key || back.Value != strings.TrimSpace(e.Value) {
+		text, ok := line(e)
+		if !ok {
 			return fmt.Errorf("key %q cannot be written as a line of text", e.Key)
 		}
-		if _, err := f.WriteString(line); err != nil {
+		if _, err := out.WriteString(text); err != nil {
 			return err
 		}
 	}
-	return f.Sync()
+	return errors.Join(out.Flush(), f.Sync())
 }
 
-// readsBack reads a line as the table will.
-func readsBack(line string) (e lookup.Entry, ok bool) {
-	for e, err := range lookup.Entries("text", line) {
-		return e, err == nil
+// asEntry returns an entry as a line of postmap(1), if there is one.
+func asEntry(e lookup.Entry) (line string, ok bool) {
+	line = e.Key + "\t" + e.Value + "\n"
+	return line, readsBack(e, lookup.Entries("text", line))
+}
+
+// asAlias returns an entry as a line of aliases(5), if there is one. Names that need
+// quotes have them.
+func asAlias(e lookup.Entry) (line string, ok bool) {
+	quoted := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(e.Key) + `"`
+	for _, key := range []string{e.Key, quoted} {
+		line = key + ":\t" + e.Value + "\n"
+		if readsBack(e, lookup.AliasEntries("text", line)) {
+			return line, true
+		}
 	}
-	return e, false
+	return "", false
+}
+
+// readsBack reports whether a line is read as an entry and as nothing else.
+func readsBack(e lookup.Entry, line iter.Seq2[lookup.Entry, error]) bool {
+	n := 0
+	for back, err := range line {
+		if n++; err != nil || n > 1 || back.Key != e.Key || back.Value != strings.TrimSpace(e.Value) {
+			return false
+		}
+	}
+	return n == 1
 }

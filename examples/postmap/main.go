@@ -11,7 +11,7 @@
 //	postmap -i cdb:file            adds what is on standard input to file.cdb
 //	postmap -d KEY cdb:file        takes a key away; -d - those on standard input
 //	postmap hash:file              checks the text file; there is nothing to make
-//	postmap convert FROM TO        writes one table as another
+//	postmap convert FROM TO        writes one table as another: a text, or cdb
 //	postmap explain [-kind KIND] KEY type:name...
 //	                               which keys are asked for, and which one is found
 //

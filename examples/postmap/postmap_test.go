@@ -44,9 +44,9 @@ func write(t *testing.T, name, text string) {
 	require.NoError(t, os.Chtimes(name, old, old))
 }
 
-// TestAgainstPostfix has both programs do the same: what is printed and the exit
-// codes are equal, and failures fail.
-func TestAgainstPostfix(t *testing.T) {
+// realPostmap returns the path of Postfix's program.
+func realPostmap(t *testing.T) string {
+	t.Helper()
 	theirs, err := exec.LookPath("postmap")
 	if err != nil {
 		theirs, err = exec.LookPath("/usr/sbin/postmap")
@@ -58,6 +58,20 @@ func TestAgainstPostfix(t *testing.T) {
 		}
 		t.Skip(text)
 	}
+	return theirs
+}
+
+// writeConfig writes what the real program wants in its directory.
+func writeConfig(t *testing.T) {
+	t.Helper()
+	write(t, "main.cf", "compatibility_level = 3.6\nmail_owner = postfix\nsetgid_group = postdrop\nqueue_directory = /tmp\ndata_directory = /tmp\n")
+	write(t, "master.cf", "")
+}
+
+// TestAgainstPostfix has both programs do the same: what is printed and the exit
+// codes are equal, and failures fail.
+func TestAgainstPostfix(t *testing.T) {
+	theirs := realPostmap(t)
 	t.Chdir(t.TempDir())
 	write(t, "virtual", "# comment\na@Example.org  alice\nb@example.org bob, carol\nDup one\ndup two\nnovalue\n@example.net d\n")
 	write(t, "checks", "/^subject: (.*)$/ got $1\nif /x/\n!/y/ x without y\nendif\n")
@@ -65,8 +79,7 @@ func TestAgainstPostfix(t *testing.T) {
 	const message = "From: a@b\nSubject: x\n y\nContent-Type: multipart/mixed; boundary=q\n\npre\n--q\nContent-Type: text/plain\nX-Part: 1\n\npart\n--q\n" +
 		"Content-Type: message/rfc822\n\nSubject: nested\n\nnested body\n--q--\nend\n"
 	write(t, "networks", "10.0.0.0/8 inside\n!192.0.2.0/24 outside\n")
-	write(t, "main.cf", "compatibility_level = 3.6\nmail_owner = postfix\nsetgid_group = postdrop\nqueue_directory = /tmp\ndata_directory = /tmp\n")
-	write(t, "master.cf", "")
+	writeConfig(t)
 	write(t, "old", "A one\nb two\n")
 	write(t, "aliases", "postmaster: root\nRoot: alice\n\"two words\": bob\n")
 	require.NoError(t, exec.Command(strings.TrimSuffix(theirs, "postmap")+"postalias", "-c", ".", "hash:aliases").Run())
@@ -338,6 +351,54 @@ func TestConvert(t *testing.T) {
 	_, _, code := call(t, "", "convert", "inline:{{a b = c}}", "hash:z")
 	require.Equal(t, 1, code)
 	require.NoFileExists(t, "z")
+}
+
+// TestLostText has what the real programs made of a text, and no text: it comes back,
+// or becomes a cdb file, but for what postalias adds of its own. Of a file that is
+// damaged nothing is made.
+func TestLostText(t *testing.T) {
+	theirs := realPostmap(t)
+	t.Chdir(t.TempDir())
+	writeConfig(t)
+	table := "\"b c\"@example.org\t" + strings.Repeat("x", 20_000) + "\na\tone\n"
+	aliases := "\"two words\":\tb\na:\t|/bin/true, b\n"
+	for kind, ending := range map[string]string{"hash": ".db", "btree": ".db", "lmdb": ".lmdb"} {
+		for _, c := range []struct{ program, name, text, to string }{
+			{theirs, kind + "table", table, "hash:"},
+			{strings.TrimSuffix(theirs, "postmap") + "postalias", kind + "aliases", aliases, "aliases:"},
+		} {
+			write(t, c.name, c.text)
+			require.NoError(t, exec.Command(c.program, "-c", ".", kind+":"+c.name).Run(), kind)
+			require.NoError(t, os.Remove(c.name))
+			from := kind + ":" + c.name
+			listed, errs, code := call(t, "", "-s", from)
+			require.Zero(t, code, errs)
+			assert.Equal(t, ask(theirs, "", "-s "+from).out, inOrder(listed, "-s"))
+			for _, to := range []string{c.to + c.name, "cdb:" + c.name} {
+				_, errs, code = call(t, "", "convert", from, to)
+				require.Zero(t, code, errs)
+			}
+			text, err := os.ReadFile(c.name)
+			require.NoError(t, err)
+			assert.Equal(t, c.text, inOrder(string(text), "-s"), from)
+			fromText, _, _ := call(t, "", "-s", c.to+c.name)
+			fromCDB, _, _ := call(t, "", "-s", "cdb:"+c.name)
+			assert.Equal(t, fromText, fromCDB, from)
+		}
+		name := kind + "table"
+		require.NoError(t, os.Remove(name))
+		require.NoError(t, os.Remove(name+".cdb"))
+		whole, err := os.ReadFile(name + ending)
+		require.NoError(t, err)
+		write(t, name+ending, string(whole[:8192]))
+		for _, args := range []string{"-s " + kind + ":" + name, "convert " + kind + ":" + name + " hash:" + name, "convert " + kind + ":" + name + " cdb:" + name} {
+			_, errs, code := call(t, "", strings.Fields(args)...)
+			assert.Equal(t, 1, code, args)
+			assert.Contains(t, errs, "bad format", args)
+		}
+		assert.NoFileExists(t, name)
+		assert.NoFileExists(t, name+".cdb")
+	}
 }
 
 func TestExplain(t *testing.T) {
