@@ -39,12 +39,11 @@ const patience = 2 * time.Minute
 
 // Server is a server that a test has started. Its fields do not change.
 type Server struct {
-	Dir    string // its directory, whose path is short enough for sockets
-	Socket string // path of the socket it listens on; "" if there is none
-	Addr   string // "127.0.0.1:3306"; "" if it listens on no port
-	// TLSAddr is where it speaks TLS from the start, and CA the file with the
-	// certificate of who has issued its own; "" if it does not.
-	TLSAddr, CA string
+	Dir     string // its directory, whose path is short enough for sockets
+	Socket  string // path of the socket it listens on; "" if there is none
+	Addr    string // "127.0.0.1:3306"; "" if it listens on no port
+	TLSAddr string // where it speaks TLS from the start; "" if it does not
+	CA      string // file with the certificate of who has issued its own; "" if it has none
 
 	tb      testing.TB
 	command func() *exec.Cmd                // to run it once

@@ -16,7 +16,8 @@ func TestServers(t *testing.T) {
 		return Slapd(tb, "dn: dc=example,dc=org\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: test\n")
 	}
 	postfix := func(tb testing.TB) *Server { return Postfix(tb) }
-	for name, start := range map[string]func(testing.TB) *Server{"MariaDB": MariaDB, "PostgreSQL": PostgreSQL, "Slapd": slapd, "Redis": Redis, "Memcached": Memcached, "Postfix": postfix} {
+	mariaDB := func(tb testing.TB) *Server { return MariaDB(tb) }
+	for name, start := range map[string]func(testing.TB) *Server{"MariaDB": mariaDB, "PostgreSQL": PostgreSQL, "Slapd": slapd, "Redis": Redis, "Memcached": Memcached, "Postfix": postfix} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
