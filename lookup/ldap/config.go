@@ -3,17 +3,15 @@ package ldap
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/mtakit/mtakit/lookup"
+	"github.com/mtakit/mtakit/lookup/internal/certfile"
 )
 
 // Scope is how far below its base a search goes.
@@ -246,53 +244,15 @@ func hostURL(host string, port int) string {
 	return "ldap://" + host + ":" + strconv.Itoa(port)
 }
 
+var certificates = certfile.Names{CAFile: "tls_ca_cert_file", CADir: "tls_ca_cert_dir", Cert: "tls_cert", Key: "tls_key"}
+
 // readTLS reads the parameters of TLS.
-func readTLS(p *lookup.Params, c *Config) error {
-	// no is what Postfix does when the file says nothing: see the package's page.
-	c.TLS = &tls.Config{InsecureSkipVerify: !p.Yes("tls_require_cert")}
-	roots, err := authorities(p.Text("tls_ca_cert_file"), p.Text("tls_ca_cert_dir"))
-	if err != nil {
+func readTLS(p *lookup.Params, c *Config) (err error) {
+	verify := p.Yes("tls_require_cert")
+	if c.TLS, err = certificates.Read(p.Text); err != nil {
 		return err
 	}
-	c.TLS.RootCAs = roots
-	cert, key := p.Text("tls_cert"), p.Text("tls_key")
-	if cert == "" && key == "" {
-		return nil
-	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return fmt.Errorf("tls_cert and tls_key: %w", err)
-	}
-	c.TLS.Certificates = []tls.Certificate{pair}
+	// no is what Postfix does when the file says nothing: see the package's page.
+	c.TLS.InsecureSkipVerify = !verify
 	return nil
-}
-
-// authorities reads certificates. nil means the system's.
-func authorities(file, dir string) (*x509.CertPool, error) {
-	files := []string{file}
-	if file == "" {
-		if dir == "" {
-			return nil, nil
-		}
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return nil, fmt.Errorf("tls_ca_cert_dir: %w", err)
-		}
-		files = nil
-		for _, e := range entries {
-			files = append(files, filepath.Join(dir, e.Name()))
-		}
-	}
-	pool, found := x509.NewCertPool(), false
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		if err != nil && file != "" {
-			return nil, fmt.Errorf("tls_ca_cert_file: %w", err)
-		}
-		found = pool.AppendCertsFromPEM(text) || found
-	}
-	if !found {
-		return nil, fmt.Errorf("no certificate of an authority in %q", file+dir)
-	}
-	return pool, nil
 }
