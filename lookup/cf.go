@@ -33,8 +33,8 @@ type Config struct {
 	// RetryInterval and IdleInterval are what SQLHosts has as Retry and Idle. 0
 	// means that the file has none.
 	RetryInterval, IdleInterval time.Duration
-	// Params are all the parameters by their names, for what has no field here:
-	// "charset", "tls_CAfile", "option_group".
+	// Params are all the parameters by their names, for what has no field here,
+	// such as "charset". See TLS and Check.
 	Params map[string]string
 }
 
@@ -223,6 +223,41 @@ func configQuery(p map[string]string) (string, error) {
 		q += " " + more
 	}
 	return q, nil
+}
+
+// Check returns an error that names what the file asks of the connection and would
+// not get, so that a table is not opened without it. Of mysql_table(5) these are
+// what TLS does not do, option_file and option_group unless they are empty, and a
+// charset other than utf8mb4, which is also what is meant by none, utf8, utf8mb3
+// and latin1: whoever opens the database tells it Params["charset"]. Of
+// pgsql_table(5) it is an encoding other than UTF8.
+func (c *Config) Check(d Dialect) error {
+	p := &Params{values: c.Params}
+	switch d {
+	case MySQL:
+		for _, name := range []string{"option_file", "option_group"} {
+			if p.Text(name) != "" {
+				p.Note(fmt.Errorf("%s %q: files of MySQL's options are not read here", name, p.Text(name)))
+			}
+		}
+		oneOfWords(p, "charset", "", "utf8mb4", "utf8mb3", "utf8", "latin1")
+		if _, err := c.tls(Host{}); err != nil {
+			p.Note(err)
+		}
+	case PostgreSQL:
+		oneOfWords(p, "encoding", "", "utf8", "utf-8", "unicode")
+	}
+	if err := p.Err(); err != nil {
+		return fmt.Errorf("%s: %w", c.File, err)
+	}
+	return nil
+}
+
+// oneOfWords rejects a parameter that is none of the words, in any case.
+func oneOfWords(p *Params, name string, words ...string) {
+	if !slices.Contains(words, strings.ToLower(p.Text(name))) {
+		p.Reject(name)
+	}
 }
 
 // Preferred returns the first socket among the hosts, or else the first host.

@@ -92,6 +92,8 @@
 //  2. Open the database with a driver of your choice and call NewSQL, or
 //     ReadConfig and its SQL. Bound the connections, with SetMaxOpenConns or
 //     MaxConns of SQLHosts: what more lookups there are wait for one.
+//     Give the driver what Config.TLS returns, or a file that asks for TLS is asked
+//     in the clear, and refuse what Config.Check does, as OpenSQL does for you.
 //  3. Put them together: Client(Tag("Connect:", access)).
 //  4. Give the result to whoever asks for a table: every package of mtakit that
 //     needs one declares the method that LookupTable has.

@@ -67,6 +67,10 @@ func ExampleConfig_SQLHosts() {
 			m := mysql.NewConfig()
 			m.Net, m.Addr = h.Endpoint("/run/mysqld/mysqld.sock", "3306")
 			m.User, m.Passwd, m.DBName = c.User, c.Password, c.DBName
+			var err error
+			if m.TLS, err = c.TLS(h); err != nil {
+				return nil, err
+			}
 			connector, err := mysql.NewConnector(m)
 			if err != nil {
 				return nil, err

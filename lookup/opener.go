@@ -348,8 +348,9 @@ func openUnix(_ context.Context, _ *Opener, name string) (LookupTable, error) {
 }
 
 // OpenSQL makes an OpenFunc of a type whose references name files of
-// mysql_table(5) and its like. connect opens the database of such a file with the
-// driver of the caller's choice, and is asked once for each reference; what it
+// mysql_table(5) and its like. What a file asks of the connection that Config.Check
+// refuses is an error. connect opens the database of such a file with the
+// driver of the caller's choice, over TLS where Config.TLS says so, and is asked once for each reference; what it
 // returns is closed with the Opener when it is an io.Closer. Domains that name other tables
 // are opened by the same Opener.
 func OpenSQL(dialect Dialect, connect func(ctx context.Context, c *Config) (Querier, error)) OpenFunc {
@@ -364,6 +365,9 @@ func OpenSQL(dialect Dialect, connect func(ctx context.Context, c *Config) (Quer
 		}
 		if dialect == SQLite && c.DBPath == "" { // the driver would make an empty database
 			return nil, fmt.Errorf("%s: no dbpath", path)
+		}
+		if err := c.Check(dialect); err != nil {
+			return nil, err
 		}
 		db, err := connect(ctx, c)
 		if err != nil {
