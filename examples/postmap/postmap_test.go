@@ -449,6 +449,33 @@ func TestLDAP(t *testing.T) {
 	assert.Equal(t, 1, code)
 }
 
+// TestMySQL connects as the file says, with TLS and with a charset, and not at all
+// where it says what is not done.
+func TestMySQL(t *testing.T) {
+	s, other := servertest.MariaDB(t), servertest.MariaDB(t)
+	t.Chdir(t.TempDir())
+	write(t, "root.cf", "user = root\nhosts = unix:"+s.Socket+"\ndbname = mysql\nrequire_result_set = no\nquery = CREATE USER mail REQUIRE SSL\n")
+	_, errs, _ := call(t, "", "-q", "x", "mysql:root.cf")
+	require.Empty(t, errs)
+	connect := "user = mail\nhosts = " + s.Addr + "\ndbname = information_schema\nquery = SELECT '%s', HEX(CONVERT('%s' USING utf8mb4))\n"
+	ca := connect + "tls_verify_cert = yes\ntls_CAfile = " + s.CA + "\n"
+	for _, c := range []struct{ text, out, errs string }{
+		{connect, "", "Access denied"},
+		{ca, "\u00e9,C3A9\n", ""},
+		{ca + "charset = latin1\n", "\u00e9,C383C2A9\n", ""}, // two letters, as with Postfix
+		{connect + "tls_CAfile = " + other.CA + "\n", "", "unknown authority"},
+		{ca + "charset = gbk\n", "", "bad charset"},
+		{ca + "option_group = client\n", "", "option_group"},
+		{ca + "tls_ciphers = HIGH\n", "", "tls_ciphers"},
+	} {
+		write(t, "mail.cf", c.text)
+		out, errs, code := call(t, "", "-q", "\u00e9", "mysql:mail.cf")
+		assert.Equal(t, c.out, out, c.text)
+		assert.Contains(t, errs, c.errs, c.text)
+		assert.Equal(t, c.errs == "", code == 0, c.text)
+	}
+}
+
 func TestCaches(t *testing.T) {
 	memcached, server := servertest.Memcached(t), servertest.Redis(t)
 	t.Chdir(t.TempDir())

@@ -56,6 +56,15 @@ func openMySQL(c *lookup.Config, h lookup.Host) (*sql.DB, error) {
 	config := mysql.NewConfig()
 	config.User, config.Passwd, config.DBName = c.User, c.Password, c.DBName
 	config.Net, config.Addr = h.Endpoint("/run/mysqld/mysqld.sock", "3306")
+	if charset := c.Params["charset"]; charset != "" {
+		if err := config.Apply(mysql.Charset(charset, "")); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if config.TLS, err = c.TLS(h); err != nil {
+		return nil, err
+	}
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
 		return nil, err
