@@ -51,9 +51,9 @@ func openTables(c config, file string, logger *slog.Logger) (*tables, error) {
 	dialect := lookup.SQLite
 	switch virt := cfs["mysql_virt.cf"]; {
 	case c.mysql != "":
-		t.db, dialect, err = openMySQL(c.mysql, logger)
+		t.db, dialect, err = openDSN(c.mysql, logger)
 	case virt != nil:
-		t.db, dialect, err = openMySQL(dsnOf(virt), logger)
+		t.db, dialect, err = openConfig(virt, logger)
 	default:
 		// Writers of the file wait for each other, and readers for nobody.
 		t.db, err = sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)")
@@ -94,18 +94,31 @@ func openTables(c config, file string, logger *slog.Logger) (*tables, error) {
 	return t, nil
 }
 
-// openMySQL reads a DSN of the driver, "user:password@unix(/path)/mail".
-func openMySQL(dsn string, logger *slog.Logger) (*sql.DB, lookup.Dialect, error) {
+// openDSN reads a DSN of the driver, "user:password@unix(/path)/mail".
+func openDSN(dsn string, logger *slog.Logger) (*sql.DB, lookup.Dialect, error) {
 	c, err := mysql.ParseDSN(dsn)
 	if err != nil {
 		return nil, 0, fmt.Errorf("-mysql: %w", err)
 	}
+	return openMySQL(c, logger)
+}
+
+// openConfig opens what a .cf file says of the server.
+func openConfig(cf *lookup.Config, logger *slog.Logger) (*sql.DB, lookup.Dialect, error) {
+	c, err := serverOf(cf)
+	if err != nil {
+		return nil, 0, fmt.Errorf("-cf: %w", err)
+	}
+	return openMySQL(c, logger)
+}
+
+func openMySQL(c *mysql.Config, logger *slog.Logger) (*sql.DB, lookup.Dialect, error) {
 	// A server that hangs is as down as one that is gone.
 	c.Timeout, c.ReadTimeout, c.WriteTimeout = queryTime/2, queryTime, queryTime
 	c.Logger = slogPrinter{logger}
 	connector, err := mysql.NewConnector(c)
 	if err != nil {
-		return nil, 0, fmt.Errorf("-mysql: %w", err)
+		return nil, 0, fmt.Errorf("database: %w", err)
 	}
 	return sql.OpenDB(connector), lookup.MySQL, nil
 }
@@ -128,31 +141,50 @@ func readConfigs(dir string) (map[string]*lookup.Config, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
+		if err == nil {
+			err = cf.Check(lookup.MySQL)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("-cf: %w", err)
 		}
 		cfs[name] = cf
 	}
-	if cfs["mysql_virt.cf"] == nil {
+	virt := cfs["mysql_virt.cf"]
+	if virt == nil {
 		return nil, fmt.Errorf("-cf %s: no mysql_virt.cf in it", dir)
+	}
+	for _, cf := range cfs {
+		if err := sameConnection(virt, cf); err != nil {
+			return nil, fmt.Errorf("-cf: %w", err)
+		}
 	}
 	return cfs, nil
 }
 
-// dsnOf says for the driver what a .cf file says of the server.
-func dsnOf(cf *lookup.Config) string {
-	c, host := mysql.NewConfig(), cf.Preferred()
-	c.User, c.Passwd, c.DBName, c.Net, c.Addr = cf.User, cf.Password, cf.DBName, host.Network, host.Address
-	switch {
-	case host.Network == "tcp":
-		c.Addr = host.Address
-		if host.Port != "" {
-			c.Addr += ":" + host.Port
+// sameConnection returns an error if a file wants another TLS or charset than that
+// whose connections it shares.
+func sameConnection(virt, cf *lookup.Config) error {
+	for _, name := range []string{"tls_CAfile", "tls_CApath", "tls_cert_file", "tls_key_file", "tls_verify_cert", "charset"} {
+		if value := cf.Params[name]; value != "" && value != "no" && value != virt.Params[name] {
+			return fmt.Errorf("%s: %s is another than in %s, which says how to connect", cf.File, name, virt.File)
 		}
-	case host.Address == "":
-		c.Addr = "/run/mysqld/mysqld.sock"
 	}
-	return c.FormatDSN()
+	return nil
+}
+
+// serverOf says for the driver what a .cf file says of the server.
+func serverOf(cf *lookup.Config) (*mysql.Config, error) {
+	c, host := mysql.NewConfig(), cf.Preferred()
+	c.User, c.Passwd, c.DBName = cf.User, cf.Password, cf.DBName
+	c.Net, c.Addr = host.Endpoint("/run/mysqld/mysqld.sock", "3306")
+	if charset := cf.Params["charset"]; charset != "" {
+		if err := c.Apply(mysql.Charset(charset, "")); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	c.TLS, err = cf.TLS(host)
+	return c, err
 }
 
 // create makes the tables that are missing, and fills them when there are no

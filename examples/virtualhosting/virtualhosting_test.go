@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,7 +21,7 @@ func newDatabase(t *testing.T) (*servertest.Server, string) {
 	t.Helper()
 	s := servertest.MariaDB(t)
 	dsn := "root@unix(" + s.Socket + ")/"
-	db, _, err := openMySQL(dsn, newLogger("off", nil))
+	db, _, err := openDSN(dsn, newLogger("off", nil))
 	require.NoError(t, err)
 	defer db.Close()
 	execute(t, db, "SET GLOBAL innodb_flush_log_at_trx_commit = 2") // what is committed outlives a kill
@@ -229,7 +230,7 @@ func TestStartsWithoutDatabase(t *testing.T) {
 func TestConfigFiles(t *testing.T) {
 	t.Parallel()
 	database, dsn := newDatabase(t)
-	db, _, err := openMySQL(dsn, newLogger("off", nil))
+	db, _, err := openDSN(dsn, newLogger("off", nil))
 	require.NoError(t, err)
 	defer db.Close()
 	execute(t, db, "CREATE TABLE passwd (id CHAR(128) PRIMARY KEY, pass CHAR(128), name CHAR(128), uid INT, gid INT, home CHAR(255), maildir CHAR(255))")
@@ -246,7 +247,11 @@ func TestConfigFiles(t *testing.T) {
 		}
 		lines = append(lines, line)
 	}
-	lines = append(lines, "user = root\ndbname = mail\nhosts = unix:"+database.Socket+"\n")
+	execute(t, db, "CREATE USER mail REQUIRE X509")
+	execute(t, db, "GRANT SELECT ON mail.* TO mail")
+	dir := database.Dir
+	lines = append(lines, "user = mail\ndbname = mail\nhosts = "+database.Addr+"\ntls_verify_cert = yes\ntls_CAfile = "+database.CA+
+		"\ntls_cert_file = "+filepath.Join(dir, "client.pem")+"\ntls_key_file = "+filepath.Join(dir, "client-key.pem")+"\ncharset = latin1\n")
 	require.NoError(t, os.WriteFile(filepath.Join(cf, "mysql_virt.cf"), []byte(strings.Join(lines, "")), 0o600))
 	h := launch(t, "-cf", cf)
 	c := dial(t, h.smtp.Addr())
@@ -255,6 +260,37 @@ func TestConfigFiles(t *testing.T) {
 	c.data("old", 0)
 	h.await(t, "ann@example.org", mtakit.Delivered, "example.org/ann/new/")
 	h.dialTLS(t).talk(plain("ann@example.org", "secret"), "235 ")
+}
+
+// TestConnections has files that cannot share the connections that mysql_virt.cf
+// describes, or that ask for what is not done.
+func TestConnections(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ virt, ids, refused string }{
+		{"", "", ""},
+		{"", "tls_verify_cert = no", ""},
+		{"tls_verify_cert = yes", "", ""},
+		{"tls_verify_cert = yes", "tls_verify_cert = yes", ""},
+		{"", "tls_verify_cert = yes", "tls_verify_cert is another than in "},
+		{"", "charset = latin1", "charset is another than in "},
+		{"option_file = /etc/mysql/my.cnf", "", "option_file"},
+		{"", "option_file = /etc/mysql/my.cnf", "option_file"},
+		{"tls_CAfile = /nonexistent", "", "tls_CAfile"},
+	} {
+		dir, old := t.TempDir(), time.Now().Add(-time.Hour)
+		for name, text := range map[string]string{"mysql_virt.cf": c.virt, "ids.cf": c.ids} {
+			path := filepath.Join(dir, name)
+			require.NoError(t, os.WriteFile(path, []byte("query = SELECT 1\n"+text+"\n"), 0o600))
+			require.NoError(t, os.Chtimes(path, old, old)) // what is new may still be being written
+		}
+		_, err := readConfigs(dir)
+		if c.refused == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, "-cf: "+dir)
+		require.ErrorContains(t, err, c.refused)
+	}
 }
 
 func TestFlags(t *testing.T) {
