@@ -128,5 +128,8 @@
 // callouts, references in a look behind, "(?|" with groups in it, a condition's look
 // with groups or conditions in it, and the options J, n and xx: such a rule is skipped
 // with a log line. The captures of a group that repeats and may match nothing can
-// differ in their empty parts.
+// differ in their empty parts. Properties that PCRE alone has, "\p{Xan}", are bad, too.
+//
+// In cidr tables an IPv4-mapped address, "::ffff:192.0.2.1", is its IPv4 address; Postfix
+// never has one as a key.
 package lookup
