@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
@@ -65,6 +66,9 @@ type SQL struct {
 	query  SQLQuery
 	stmt   statement
 	result template
+	// untyped is set once a PostgreSQL could not tell the type of an argument: it
+	// never will.
+	untyped atomic.Bool
 }
 
 // NewSQL makes a table of a database. The error says what is wrong with the
@@ -138,8 +142,13 @@ func (t *SQL) values(ctx context.Context, key subject, args []any) (values []str
 }
 
 func (t *SQL) ask(ctx context.Context, db Querier, key subject, args []any) ([]string, error) {
-	rows, err := db.QueryContext(ctx, t.stmt.text, args...)
-	if isUntyped(err) {
+	text := t.stmt.text
+	if t.untyped.Load() {
+		text = t.stmt.typed
+	}
+	rows, err := db.QueryContext(ctx, text, args...)
+	if text != t.stmt.typed && isUntyped(err) {
+		t.untyped.Store(true)
 		rows, err = db.QueryContext(ctx, t.stmt.typed, args...)
 	}
 	if err != nil {

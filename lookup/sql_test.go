@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -473,4 +474,30 @@ func TestSQLRowsThatBreakOff(t *testing.T) {
 	require.ErrorIs(t, err, errBroken)
 	assert.False(t, ok)
 	assert.Empty(t, value, "half a list is none")
+}
+
+// counted counts the questions of a database.
+type counted struct {
+	lookup.Querier
+	asked atomic.Int64
+}
+
+func (c *counted) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	c.asked.Add(1)
+	return c.Querier.QueryContext(ctx, query, args...)
+}
+
+// TestUntypedArguments: a query in which PostgreSQL cannot tell the type of an argument
+// is asked a second time once, and not for each key.
+func TestUntypedArguments(t *testing.T) {
+	t.Parallel()
+	_, db := mailPostgreSQL(t)
+	c := &counted{Querier: db}
+	table, err := lookup.NewSQL(c, lookup.SQLQuery{Query: "SELECT concat('%u', '/')", Dialect: lookup.PostgreSQL})
+	require.NoError(t, err)
+	for i, key := range []string{"ann@example.org", "bob@example.org", "carol@example.org"} {
+		user, _, _ := strings.Cut(key, "@")
+		assert.Equal(t, user+"/", get(t, table, key))
+		assert.Equal(t, int64(i+2), c.asked.Load())
+	}
 }

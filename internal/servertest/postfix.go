@@ -33,7 +33,7 @@ postlog unix-dgram n - n - 1 postlogd
 `
 
 // mainCF keeps the Postfix in its directory, silent towards the network, and with
-// all mail that it accepts on hold. What a test adds comes after it, and counts.
+// all mail that it accepts on hold. What a test wants takes the place of lines here.
 const mainCF = `compatibility_level = 3.6
 queue_directory = %[1]s/queue
 data_directory = %[1]s/data

@@ -92,7 +92,8 @@ func (w *Writer) write(b []byte) {
 // Len returns how many keys there are.
 func (w *Writer) Len() int { return len(w.keys) }
 
-// Commit puts the new file in the place of the old one and makes that durable. After an error the old one is as it was.
+// Commit puts the new file in the place of the old one and makes that durable. After
+// an error the old one is as it was.
 func (w *Writer) Commit() error {
 	head := make([]byte, 0, headSize)
 	for _, slots := range w.slots {

@@ -26,8 +26,8 @@ type Aliases struct {
 	// are no extensions.
 	Delimiter string
 	// Includes opens the files that :include: names: lists of addresses, on as many
-	// lines as you like, with comments, and of further files. Each is read once. nil means that includes are
-	// not enabled.
+	// lines as you like, with comments, and of further files. Each is read once. nil means
+	// that includes are not enabled.
 	Includes Includes
 	// Agent says that an agent asks Destinations at the delivery, such as that of
 	// queue/local. Expand leaves to it what only it can do, and returns the address of the

@@ -17,8 +17,9 @@ import (
 // Cleanup rewrites the envelope of a message, and the addresses in its header,
 // before it goes to the queue, in the order of Postfix's cleanup(8): trivial
 // rewriting, canonical mapping and masquerading of sender and recipients first, then the
-// copies of BCC, whose addresses are rewritten likewise, then the expansion of recipients. It is a content filter. The zero value takes a
-// few fields out of the header, see Drop, and otherwise changes nothing: every other
+// copies of BCC, whose addresses are rewritten likewise, then the expansion of
+// recipients. It is a content filter. The zero value takes a few fields out of the
+// header, see Drop, and otherwise changes nothing: every other
 // byte of the message stays.
 //
 // A recipient that was replaced keeps what the client said in Original and, for
